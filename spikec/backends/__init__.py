@@ -1,0 +1,1 @@
+"""Backends check a graph against a target and emit the files that it needs."""

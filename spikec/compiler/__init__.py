@@ -1,0 +1,1 @@
+"""The intermediate representation and the contracts that every other room keeps."""

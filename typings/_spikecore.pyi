@@ -1,0 +1,3 @@
+"""The compiled core of spikec."""
+
+__version__: str
