@@ -1,0 +1,25 @@
+"""The contract of a backend: say every reason why a graph would not fit, and emit an artifact when none is an error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from spikec.compiler.artifact import Artifact
+from spikec.compiler.diagnostics import Diagnostic
+from spikec.compiler.ir import Graph
+
+
+class Backend(Protocol):
+    """A place where a network can go."""
+
+    name: str
+    description: str
+
+    def check(self, graph: Graph) -> Iterator[Diagnostic]:
+        """Yield every reason why the graph would not fit or not mean the same, one small rule each."""
+        ...
+
+    def emit(self, graph: Graph) -> Artifact:
+        """Make the artifact; called only when `check` found no error."""
+        ...

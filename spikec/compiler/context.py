@@ -1,0 +1,60 @@
+"""What a pass is given beside the graph: nothing else crosses from pass to pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+from spikec.compiler.diagnostics import Sink, ignore
+from spikec.compiler.runner import Runner
+from spikec.compiler.target import Target
+from spikec.compiler.weights import Array
+
+T = TypeVar("T")
+
+
+class Progress(Protocol):
+    """Shows how far a long piece of work has come."""
+
+    def track(self, items: Iterable[T], what: str, total: int | None = None) -> Iterable[T]:
+        """Pass the items through, showing progress under the title `what`."""
+        ...
+
+    def task(self, what: str) -> AbstractContextManager[None]:
+        """Show that `what` is under way while the block runs."""
+        ...
+
+
+class Quiet:
+    """Progress that shows nothing."""
+
+    def track(self, items: Iterable[T], what: str, total: int | None = None) -> Iterable[T]:
+        """Pass the items through."""
+        return items
+
+    @contextmanager
+    def task(self, what: str) -> Iterator[None]:
+        """Run the block."""
+        yield
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """Samples of the user's data: inputs (N, T, *shape), and labels (N,) where known."""
+
+    inputs: Array
+    labels: Array | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Context:
+    """Seed, calibration data, the target's description, a runner for float and one for fixed graphs, and two sinks."""
+
+    seed: int = 0
+    calibration: Calibration | None = None
+    target: Target | None = None
+    runner: Runner | None = None
+    progress: Progress = field(default_factory=Quiet)
+    remark: Sink = ignore

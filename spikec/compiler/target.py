@@ -1,0 +1,53 @@
+"""What a target can hold and express, as numbers: the passes read this, the backends provide it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from spikec.compiler.fixed import LOIHI2_ARITHMETIC, Arithmetic
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the user allows where a target cannot say exactly what was trained.
+
+    reset: soft reset or reset to another value than the target's: `error`, `hard` (reset to zero, measured), `exact`
+    (a neuron of our own, on a target that can be programmed). compare: `>=` likewise: `error`, `strict` (use `>`,
+    measured), `exact`. maxpool: max pooling of currents: `error`, or `spikes` (pool the spikes after the neuron,
+    measured). initial: an initial membrane other than 0: `error`, `zero`, `exact`.
+    """
+
+    reset: Literal["error", "hard", "exact"] = "error"
+    compare: Literal["error", "strict", "exact"] = "error"
+    maxpool: Literal["error", "spikes"] = "error"
+    initial: Literal["error", "zero", "exact"] = "error"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A fixed-point target.
+
+    `even_mixed`: mixed-sign weights of n bits are multiples of 2**(9 - n), single-sign ones of 2**(8 - n).
+    `conv_exponent`: whether a convolution may have a weight exponent. `exponents` and `bias_exponents` are inclusive
+    ranges. `latency` is what every weighted connection takes. `max_delay` is in steps; `message_bits` the widest
+    graded message (0: spikes only). `soft_reset`, `ge`, `v_init`: whether the native neuron can express them.
+    """
+
+    name: str
+    arithmetic: Arithmetic = LOIHI2_ARITHMETIC
+    weight_bits: int = 8
+    even_mixed: bool = True
+    exponents: tuple[int, int] = (-8, 7)
+    conv_exponent: bool = False
+    channel_exponent: bool = False
+    threshold_max: int = (1 << 17) - 1
+    bias_max: int = (1 << 12) - 1
+    bias_exponents: tuple[int, int] = (0, 7)
+    latency: int = 1
+    max_delay: int = 62
+    message_bits: int = 8
+    soft_reset: bool = False
+    ge: bool = False
+    v_init: bool = False
+    choices: Choices = field(default_factory=Choices)
