@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from spikec.compiler.ir import Op, Shape
-from spikec.compiler.ops import freeze_arrays
+from spikec.compiler.ops import broadcasts, freeze_arrays
 from spikec.compiler.weights import Array
 
 Whole = int | Array
@@ -115,7 +115,7 @@ class FixedNeuron(Op):
         whole = self.units if self.units is not None else given
         for name in WHOLES:
             value = getattr(self, name)
-            if value is not None and np.broadcast_shapes(whole, np.shape(value)) != whole:
+            if value is not None and not broadcasts(value, whole):
                 raise ValueError(
                     f"neuron parameter {name} of shape {list(np.shape(value))} is given shape {list(whole)}"
                 )

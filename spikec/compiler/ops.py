@@ -24,6 +24,12 @@ def freeze_arrays(op: Op, *names: str) -> None:
             object.__setattr__(op, name, frozen(np.asarray(value)))
 
 
+def broadcasts(value: object, shape: Shape) -> bool:
+    """Say whether a scalar or an array broadcasts against a shape without changing it."""
+    own = np.shape(np.asarray(value))
+    return len(own) <= len(shape) and all(a in (1, b) for a, b in zip(reversed(own), reversed(shape), strict=False))
+
+
 @dataclass(frozen=True)
 class FixedSum:
     """The integer arithmetic of a weighted connection in a fixed graph.
@@ -241,7 +247,7 @@ class Scale(Op):
     def shape(self, given: Shape) -> Shape:
         """Keep the shape."""
         for value in (self.factor, self.offset):
-            if np.broadcast_shapes(given, np.shape(value)) != given:
+            if not broadcasts(value, given):
                 raise ValueError(f"scale of shape {list(np.shape(value))} is given shape {list(given)}")
         return given
 
@@ -299,7 +305,7 @@ class Delay(Op):
 
     def shape(self, given: Shape) -> Shape:
         """Keep the shape."""
-        if np.broadcast_shapes(given, np.shape(self.steps)) != given:
+        if not broadcasts(self.steps, given):
             raise ValueError(f"delays of shape {list(np.shape(self.steps))} are given shape {list(given)}")
         return given
 

@@ -132,13 +132,19 @@ def latencies(graph: Graph) -> Mapping[str, int]:
     """Give for every node by how many steps its output is later than in the trained network.
 
     The latency of a node is the largest of its forward inputs and its own; a constant source (no inputs, not an
-    Input) has the latency at which it starts.
+    Input) has the latency at which it starts. A node that reads only what stands later (a recurrent connection before
+    its neuron) is as late as what it reads: it never makes another node wait.
     """
     known: dict[str, int] = {}
     for node in graph:
-        forward = [known[name] for name in node.inputs if not graph.is_recurrent(name, node.name)]
-        known[node.name] = max(forward, default=int(getattr(node.op, "start", 0))) + own_latency(node)
-    return known
+        forward = [known[name] for name in node.inputs if name in known]
+        if forward or not node.inputs:
+            known[node.name] = max(forward, default=int(getattr(node.op, "start", 0))) + own_latency(node)
+    for _ in graph:  # those that wait for what stands later, and what reads them
+        for node in graph:
+            if node.name not in known and (found := [known[name] for name in node.inputs if name in known]):
+                known[node.name] = max(found) + own_latency(node)
+    return {node.name: known.get(node.name, 0) for node in graph}
 
 
 def unbalanced(graph: Graph) -> list[Diagnostic]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
