@@ -1,1 +1,10 @@
-"""Passes rewrite a graph into a smaller one, or into one that a target can express."""
+"""Passes: rewrites of a graph that make it smaller or bring it nearer to a target; `ALL` names them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from spikec.passes.fold import Fold
+
+ALL: dict[str, type[Any]] = {cls.name: cls for cls in (Fold,)}
+"""Every pass by the name that the command line knows."""
