@@ -74,6 +74,9 @@ def parameters(layer: Entry, note: Sink, *, required: bool) -> Parameters:
         message = f"neurons of type '{kind}' are not supported"
         raise fail("netx/unknown-neuron", message, layer.where, f"supported are {' and '.join(TYPES)}")
     _remark_ignored(neuron, note)
+    if "messageBits" in neuron:
+        message = "netx 0.6.0 stops at 'messageBits'; neurons of this type send 0 or 1, so it changes nothing here"
+        note(remark("netx/message-bits", message, layer.where))
     found = Parameters(
         neuron.whole("iDecay"),
         neuron.whole("vDecay"),

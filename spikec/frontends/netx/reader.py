@@ -7,7 +7,7 @@ from math import prod
 from pathlib import Path
 
 from spikec.compiler.diagnostics import Sink, fail, ignore, remark
-from spikec.compiler.fixed import FixedNeuron
+from spikec.compiler.fixed import FixedNeuron, Whole
 from spikec.compiler.ir import Graph, Node, Op, Origin, Shape
 from spikec.compiler.netx import NEVER
 from spikec.compiler.ops import Flatten, Input, Output
@@ -129,7 +129,7 @@ class _Chain:
         bias = layer.number("bias") if "bias" in layer else 0
         if weight == 0:
             raise fail("netx/input-weight", "the input's weight is 0: the network would see nothing", layer.where)
-        message = f"the input is given to the bias of its neurons as {weight} x + {bias}; their current stays 0"
+        message = f"the input reaches its neurons as a bias, {weight} x + {bias}; their current decay does nothing"
         self.note(remark("netx/analog-input", message, layer.where))
         self._push("input", Input(self.shape, "analog", 1 / weight, INPUT_BITS))
         self._population(index, Parameters(4096, found.v_decay, found.threshold, found.message_bits), bias)
@@ -179,9 +179,9 @@ class _Chain:
         self.shape = shape
         self._population(index, found, biases(layer, shape, self.note))
 
-    def _population(self, index: int, found: Parameters, bias: object, beside: str | None = None) -> None:
+    def _population(self, index: int, found: Parameters, bias: Whole, beside: str | None = None) -> None:
         assert self.shape is not None
-        op = found.neuron(bias, self.reset, self.populations, channels=len(self.shape) == 3)  # type: ignore[arg-type]
+        op = found.neuron(bias, self.reset, self.populations, channels=len(self.shape) == 3)
         more = () if beside is None else (beside,)
         self._push(f"neuron{index}", op, *more)
         self.populations += 1
