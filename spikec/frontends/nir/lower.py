@@ -44,12 +44,12 @@ def lower(path_or_graph: str | Path | Any, options: NirOptions = DEFAULTS, *, re
     how = Reading.of(options, note.dt)
     nodes = _with_ports(_understood(flat, how), raw)
     restored = restore({node.name: node for node in nodes}, flat.nodes, note, remark)
-    in_order = ordered(restored, note) or order(restored)
-    settled = settle(in_order, flat.nodes, remark)
+    known_order = ordered(restored, note)
+    settled = settle(known_order or order(restored), flat.nodes, remark)
     original = {node.name: node.op for node in restored if node.name in note.nodes}
     graph = Graph(tuple(overridden(node, options) if node.name in original else node for node in settled), note.name)
     late = recurrent_biases(graph)
-    remark_choices(graph, flat, options, how, late, set(original), remark)
+    remark_choices(graph, flat, options, how, () if known_order else late, set(original), remark)
     return verify(start_late(graph, late) if late and how.recurrent_bias else graph)
 
 

@@ -31,6 +31,7 @@ class Note:
     name: str = "network"
     order: tuple[str, ...] = ()
     nodes: Mapping[str, Any] = field(default_factory=dict)
+    again: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_note(graph: RawGraph, tell: Sink) -> Note:
@@ -40,7 +41,7 @@ def read_note(graph: RawGraph, tell: Sink) -> Note:
         return Note()
     try:
         note = unpack(str(entry.get("text")), entry.get("arrays") or {})
-        return Note(float(note["dt"]), str(note["name"]), tuple(note["order"]), dict(note["nodes"]))
+        return Note(float(note["dt"]), str(note["name"]), tuple(note["order"]), note["nodes"], note["again"])
     except (ValueError, KeyError, TypeError) as error:
         message = f"spikec's note in the metadata is set aside: {error}"
         tell(warning("nir/note", message, graph.where, "write the file again for an exact round trip"))
@@ -49,9 +50,9 @@ def read_note(graph: RawGraph, tell: Sink) -> Note:
 
 def restore(nodes: Mapping[str, Node], raw: Mapping[str, RawNode], note: Note, tell: Sink) -> tuple[Node, ...]:
     """Put the true forms in the place of the plain ones, where the file is as spikec wrote it."""
-    found = dict(nodes)
+    found = _without_copies(nodes, raw, note)
     for name, entry in note.nodes.items():
-        parts = tuple(entry["parts"])
+        parts = tuple(entry["chain"])
         if not all(part in found for part in parts):
             tell(_edited(name, f"{', '.join(part for part in parts if part not in found)} is gone"))
             continue
@@ -59,6 +60,8 @@ def restore(nodes: Mapping[str, Node], raw: Mapping[str, RawNode], note: Note, t
         if stale or not _is_chain(parts, found):
             tell(_edited(name, f"{', '.join(stale) or 'an edge'} was changed"))
             continue
+        if "op" not in entry:
+            continue  # it is in the note for its name alone
         try:
             op = _true_op(entry, found[parts[-1]].op)
         except (CompileError, ValueError, TypeError, KeyError) as error:
@@ -69,6 +72,17 @@ def restore(nodes: Mapping[str, Node], raw: Mapping[str, RawNode], note: Note, t
             del found[part]
         found[parts[-1]] = replace(last, op=op, inputs=first.inputs)
     return _renamed(tuple(found.values()), note)
+
+
+def _without_copies(nodes: Mapping[str, Node], raw: Mapping[str, RawNode], note: Note) -> dict[str, Node]:
+    """Remove the nodes that only make up for NIR's lack of double edges."""
+    true = {
+        name: nodes[name].inputs[0]
+        for name, mark in note.again.items()
+        if name in nodes and len(nodes[name].inputs) == 1 and _as_written(raw[name], mark)
+    }
+    kept = {name: node for name, node in nodes.items() if name not in true}
+    return {name: replace(node, inputs=tuple(true.get(i, i) for i in node.inputs)) for name, node in kept.items()}
 
 
 def _as_written(raw: RawNode, mark: str) -> bool:
@@ -96,7 +110,7 @@ def _true_conv(fields: Mapping[str, Any], plain: Conv1d | Conv2d) -> Op:
     """Cut groups and kernel out of the dense, padded weights; what is cut off must still be zero."""
     weight = np.asarray(plain.weight.decode())
     groups, grown = int(fields["groups"]), fields["grown"]
-    inner = tuple(slice(g, size - g) for g, size in zip(grown, weight.shape[2:], strict=True))
+    inner = tuple(slice(b, size - e) for (b, e), size in zip(grown, weight.shape[2:], strict=True))
     cut = weight[(slice(None), slice(None), *inner)]
     cut = np.concatenate([_block(cut, k, groups) for k in range(groups)])
     if np.count_nonzero(cut) != np.count_nonzero(weight):
@@ -113,7 +127,7 @@ def _block(weight: Any, k: int, groups: int) -> Any:
 
 def _renamed(nodes: tuple[Node, ...], note: Note) -> tuple[Node, ...]:
     """Give the nodes their names in the network that was written, where a file could not hold them."""
-    names = {tuple(entry["parts"])[-1]: name for name, entry in note.nodes.items()}
+    names = {entry["chain"][-1]: name for name, entry in note.nodes.items()}
     if len({names.get(node.name, node.name) for node in nodes}) < len(nodes):
         return nodes
     return tuple(
