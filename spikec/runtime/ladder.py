@@ -45,10 +45,11 @@ class RungReport:
     samples: int = 0
     seconds: float = 0.0
     skipped: str = ""
+    error: str = ""
 
     @property
     def failed(self) -> bool:
-        """An exact rung that differs, or one that could not be run although it should."""
+        """Say whether this is an exact rung that differs."""
         return self.exact and self.agreement.differing > 0
 
 
@@ -57,7 +58,7 @@ def climb(
 ) -> tuple[RungReport, ...]:
     """Run every rung on the same samples, a batch at a time so that traces of all samples need never be held.
 
-    A rung that fails with a diagnostic is reported as skipped with that diagnostic's text.
+    A rung that ends with a diagnostic reports it in `error` and is not run again.
     """
     reports = {
         rung.name: RungReport(
@@ -71,13 +72,13 @@ def climb(
         results: dict[str, Result] = {}
         for rung in rungs:
             report = reports[rung.name]
-            if report.skipped:
+            if report.skipped or report.error:
                 continue
             began = perf_counter()
             try:
                 results[rung.name] = rung.run(part)
             except CompileError as error:
-                reports[rung.name] = replace(report, skipped=str(error.diagnostics[0]))
+                reports[rung.name] = replace(report, error=str(error.diagnostics[0]))
                 continue
             report = replace(
                 report, samples=report.samples + len(part), seconds=report.seconds + perf_counter() - began
