@@ -291,11 +291,13 @@ class Delay(Op):
     """out[t] = in[t - steps], zero before; a scalar, or integers that broadcast against the input.
 
     Reading a node that stands later in the order adds one more. `balance` marks a delay that only makes up for the
-    latency of a parallel path: it counts as latency, not as a delay of the network.
+    latency of a parallel path: it counts as latency, not as a delay of the network. `absorbed` is the reverse, in a
+    loop: by how many steps `steps` is shorter than as trained, because connections of the loop take that time.
     """
 
     steps: int | Array = 1
     balance: bool = False
+    absorbed: int = 0
     mnemonic: ClassVar[str] = "delay"
     stateful: ClassVar[bool] = True
 

@@ -120,11 +120,11 @@ def _no_memory(cycle: list[str], by_name: Mapping[str, Node]) -> CompileError:
 
 
 def own_latency(node: Node) -> int:
-    """Give the steps of latency that a node adds itself: a connection's, or a balancing delay's."""
+    """Give the steps of latency that a node adds itself: a connection's, a balancing delay's, less what one absorbs."""
     if isinstance(node.op, Linear | Conv1d | Conv2d):
         return node.op.latency
-    if isinstance(node.op, Delay) and node.op.balance:
-        return int(np.max(node.op.steps))
+    if isinstance(node.op, Delay):
+        return (int(np.max(node.op.steps)) if node.op.balance else 0) - node.op.absorbed
     return 0
 
 
@@ -135,11 +135,7 @@ def latencies(graph: Graph) -> Mapping[str, int]:
     Input) has the latency at which it starts. A node that reads only what stands later (a recurrent connection before
     its neuron) is as late as what it reads: it never makes another node wait.
     """
-    known: dict[str, int] = {}
-    for node in graph:
-        forward = [known[name] for name in node.inputs if name in known]
-        if forward or not node.inputs:
-            known[node.name] = max(forward, default=int(getattr(node.op, "start", 0))) + own_latency(node)
+    known = _forward_latencies(graph)
     for _ in graph:  # those that wait for what stands later, and what reads them
         for node in graph:
             if node.name not in known and (found := [known[name] for name in node.inputs if name in known]):
@@ -147,12 +143,24 @@ def latencies(graph: Graph) -> Mapping[str, int]:
     return {node.name: known.get(node.name, 0) for node in graph}
 
 
+def _forward_latencies(graph: Graph) -> dict[str, int]:
+    """Give the latency of every node that something before it feeds (or that nothing feeds)."""
+    known: dict[str, int] = {}
+    for node in graph:
+        forward = [known[name] for name in node.inputs if name in known]
+        if forward or not node.inputs:
+            known[node.name] = max(forward, default=int(getattr(node.op, "start", 0))) + own_latency(node)
+    return known
+
+
 def unbalanced(graph: Graph) -> list[Diagnostic]:
-    """Find the nodes whose inputs do not arrive together, in a graph that has latency."""
-    known = latencies(graph)
+    """Find the nodes whose inputs do not arrive together, in a graph that has latency (recurrent ones do not count)."""
+    known = _forward_latencies(graph)
     found = []
     for node in graph:
-        forward = {name: known[name] for name in node.inputs if not graph.is_recurrent(name, node.name)}
+        forward = {
+            name: known[name] for name in node.inputs if name in known and not graph.is_recurrent(name, node.name)
+        }
         if len(set(forward.values())) > 1:
             arrivals = ", ".join(f"'{name}' at {late}" for name, late in forward.items())
             found.append(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from spikec.passes.balance_delays import BalanceDelays
 from spikec.passes.fold import Fold
 
-ALL: dict[str, type[Any]] = {cls.name: cls for cls in (Fold,)}
+ALL: dict[str, type[Any]] = {cls.name: cls for cls in (Fold, BalanceDelays)}
 """Every pass by the name that the command line knows."""
