@@ -16,7 +16,7 @@ from spikec.compiler.ops import Conv1d, Conv2d, Delay, Input, Linear, Output
 from spikec.compiler.runner import Result, Trace
 from spikec.compiler.verify import is_fixed, verify
 from spikec.compiler.weights import Array
-from spikec.runtime.reference_connection import History, connect
+from spikec.runtime.reference_connection import History, connect, wrap
 from spikec.runtime.reference_fixed import FixedState
 from spikec.runtime.reference_neuron import FloatState
 from spikec.runtime.reference_ops import stateless
@@ -125,6 +125,8 @@ class _Run:
             return given
         shape = (self.samples, *self._input_shape(node))
         x = sum((self.now[name] for name in node.inputs), np.zeros(shape, self.dtype))
+        if np.issubdtype(self.dtype, np.integer):
+            x = wrap(x, 32)  # what passes between the nodes of a fixed graph has 32 bits
         state = self.states.get(node.name)
         if isinstance(state, FloatState):
             return state.step(x)
