@@ -1,0 +1,94 @@
+"""Runs a script in Lava's worker process: mends lava-nc 0.10.0 for Python 3.11 and later, and surfaces every fault.
+
+    python shim.py SCRIPT [ARGUMENT ...]
+    python shim.py --check                  only say whether Lava can be imported
+
+Imports nothing of spikec: it runs with the Python of Lava's own environment.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import multiprocessing.shared_memory as shared_memory
+import os
+import runpy
+import secrets
+import signal
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+SHM_VARIABLE = "SPIKEC_LAVA_SHM"
+"""Prefix of the names of shared-memory segments, so that the worker's parent can sweep up after a kill."""
+
+
+def mend_dataclasses() -> None:
+    """Let lava.magma.compiler.var_model be imported.
+
+    Three of its dataclasses have an instance of a dataclass, ByteEncoder, as a default. Python 3.11 refuses defaults
+    that cannot be hashed; the encoder is never changed, so that giving it a hash is enough.
+    """
+    if sys.version_info < (3, 11):
+        return
+    original: Any = dataclasses.dataclass
+
+    def hashable(cls: Any = None, **options: Any) -> Any:
+        def decorate(target: Any) -> Any:
+            extra = {"unsafe_hash": True} if target.__name__ == "ByteEncoder" else {}
+            return original(target, **{**options, **extra})
+
+        return decorate if cls is None else decorate(cls)
+
+    dataclasses.dataclass = hashable
+    try:
+        import lava.magma.compiler.var_model  # noqa: F401
+    finally:
+        dataclasses.dataclass = original
+
+
+def name_segments() -> None:
+    """Name shared-memory segments by the prefix that the parent gave."""
+    prefix = os.environ.get(SHM_VARIABLE)
+    if prefix:
+        setattr(shared_memory, "_make_filename", lambda: f"/{prefix}{secrets.token_hex(4)}")  # noqa: B010 - private
+
+
+def surface_faults() -> None:
+    """Print the traceback of a process model and end the whole group: Lava would swallow the one and hang."""
+    from lava.magma.runtime import runtime
+
+    original = runtime.target_fn
+
+    def watched(*args: Any, **options: Any) -> None:
+        try:
+            original(*args, **options)
+        except Exception:
+            sys.stderr.write(traceback.format_exc())
+            sys.stderr.flush()
+            if os.getpgrp() == os.getsid(0):  # a group of our own, never the caller's
+                os.killpg(os.getpgrp(), signal.SIGKILL)
+            raise
+
+    runtime.target_fn = watched
+
+
+def main() -> None:
+    """Prepare Lava and run the script as if it had been started itself."""
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr)
+    mend_dataclasses()
+    name_segments()
+    surface_faults()
+    script = sys.argv[1]
+    if script == "--check":
+        import lava.proc.lif.process  # noqa: F401
+
+        return
+    sys.argv = sys.argv[1:]
+    sys.path[0] = str(Path(script).resolve().parent)
+    runpy.run_path(script, run_name="__main__")
+
+
+if __name__ == "__main__":
+    main()
