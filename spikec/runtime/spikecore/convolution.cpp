@@ -33,8 +33,12 @@ public:
 
     void step(std::int64_t, const std::int32_t *in, std::int32_t *out) override {
         history_.push(in, given_.sum.graded);
-        std::fill(acc_.begin(), acc_.end(), 0);
         const auto &events = history_.back(given_.latency);
+        if (events.empty()) {
+            std::fill(out, out + acc_.size(), 0);
+            return;
+        }
+        std::fill(acc_.begin(), acc_.end(), 0);
         std::visit([&](const auto &weights) { scatter(events, weights.data()); }, weights_);
         finish(out);
     }

@@ -78,7 +78,8 @@ void check(const Plan &plan, const std::vector<Record> &records) {
         require(record.node < plan.size(), "a record is of a node that the plan does not have");
         if (record.variable == Variable::s) continue;
         const auto kernel = plan.stage(record.node).kernel();
-        require(kernel->u() != nullptr && kernel->v() != nullptr, "a record asks for a state that the node does not have");
+        require(kernel->u() != nullptr && kernel->v() != nullptr,
+                "a record asks for a state that the node does not have");
     }
 }
 

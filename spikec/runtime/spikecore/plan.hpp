@@ -1,6 +1,6 @@
 #pragma once
 
-// A plan: the stages of one graph in execution order and whose outputs each of them sums. Built once, shared by threads.
+// A plan: the stages of one graph in execution order and what each of them reads. Built once, shared by threads.
 
 #include <cstddef>
 #include <memory>
@@ -10,8 +10,8 @@
 
 namespace spikecore {
 
-// Order is schedule: a node reads what nodes before it made in this step; from itself and from nodes behind it, it reads
-// the previous step (zero in the first).
+// Order is schedule: a node reads what nodes before it made in this step; of itself and of nodes behind it, it reads the
+// previous step (zero in the first). What it reads is summed.
 class Plan {
 public:
     using Stages = std::vector<std::shared_ptr<const Stage>>;

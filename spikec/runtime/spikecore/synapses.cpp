@@ -38,7 +38,7 @@ Synapses::Synapses(const std::vector<std::int32_t> &by_input, std::size_t inputs
     require(by_input.size() == product(inputs, outputs), "the weights do not have the size of their matrix");
     const auto zeros = static_cast<std::size_t>(std::count(by_input.begin(), by_input.end(), 0));
     const std::size_t used = by_input.size() - zeros;
-    if (used >= by_input.size() / 4) {
+    if (used >= by_input.size() / 8) {
         weights_ = narrowest(by_input);
         return;
     }
