@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+import time
 import weakref
 
 import _spikecore
@@ -113,6 +114,22 @@ def test_one_engine_serves_many_threads_at_once() -> None:
     assert len(results) == 6
     for result in results:
         same(result, expected)
+
+
+def test_python_goes_on_while_the_engine_runs() -> None:
+    """Without the release of the interpreter's lock this thread would stand still for the whole run."""
+    graph = chain(Input((200,)), Linear(Fixed(np.ones((200, 200), int)), sum=FixedSum()), FixedNeuron(1000))
+    inputs = np.ones((1, 40_000, 200), np.int32)
+    engine = Engine(1)
+    engine.run(graph, inputs[:, :1])
+    thread = threading.Thread(target=engine.run, args=(graph, inputs))
+    begin = last = time.perf_counter()
+    longest = 0.0
+    thread.start()
+    while thread.is_alive():
+        now = time.perf_counter()
+        longest, last = max(longest, now - last), now
+    assert longest < 0.5 * (time.perf_counter() - begin)
 
 
 def test_a_plan_lives_as_long_as_its_graph() -> None:
