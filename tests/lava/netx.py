@@ -1,46 +1,31 @@
-"""Runs a `.net` on Lava by the real netx, in a process of its own with a time limit."""
+"""Runs a `.net` on Lava by the real netx of lava-dl, in Lava's worker process."""
 
-import os
-import signal
-import subprocess
+from __future__ import annotations
+
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from spikec.runtime.lava.env import find
+from spikec.runtime.lava.worker import run_worker
+
 SCRIPT = Path(__file__).with_name("netx_run.py")
-LIMIT = 120
-
-
-def python():
-    """Give the interpreter that has Lava and lava-dl, or skip the test with the reason."""
-    named = os.environ.get("SPIKEC_LAVA_PYTHON")
-    if named is None:
-        try:
-            from spikec.runtime.lava import env
-        except ImportError:
-            pytest.skip("Lava is not installed: run `spikec lava install`, or set SPIKEC_LAVA_PYTHON")
-        found = env.find()
-        named = None if found is None else str(getattr(found, "python", found))
-    if named is None or not Path(named).exists():
-        pytest.skip("Lava is not installed: run `spikec lava install`, or set SPIKEC_LAVA_PYTHON")
-    return named
+LIMIT = 240.0
 
 
 def run(path, spikes, folder, *, reset_interval=0, reset_offset=0, inject=False):
-    """Run samples (N, T, inputs as netx orders them); give `s`, `u/LAYER`, `v/LAYER`."""
+    """Run samples (N, T, inputs as netx orders them); give `s`, `u/LAYER`, `v/LAYER`, or skip where Lava is absent."""
+    lava = find()
+    if lava is None:
+        pytest.skip("Lava is not installed (spikec lava install)")
     given, made = Path(folder) / "netx_in.npz", Path(folder) / "netx_out.npz"
     np.savez(given, spikes=spikes, reset_interval=reset_interval, reset_offset=reset_offset, inject=int(inject))
-    command = [python(), str(SCRIPT), str(path), str(given), str(made)]
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-    )
-    try:
-        said, _ = process.communicate(timeout=LIMIT)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        said, _ = process.communicate()
-        pytest.fail(f"netx did not end within {LIMIT} s:\n{said}")
-    assert process.returncode == 0, said
+    run_worker(lava, SCRIPT, [str(path), str(given), str(made)], LIMIT)
     with np.load(made) as box:
         return {key: box[key] for key in box.files}
+
+
+def channels_first(array):
+    """Turn netx's (..., W, H, C) into the IR's (..., C, H, W); vectors stay."""
+    return array.transpose(0, 1, 4, 3, 2) if array.ndim == 5 else array

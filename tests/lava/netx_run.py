@@ -1,4 +1,4 @@
-"""Runs a `.net` with the real netx of lava-dl on Lava: a script for Lava's own environment, started by the tests.
+"""Runs a `.net` with the real netx of lava-dl on Lava: a script for the worker process, started by the tests.
 
     python netx_run.py NET IN.npz OUT.npz
 
@@ -7,28 +7,14 @@ IN.npz: `spikes` (N, T, inputs) in the order of netx's own input port; `reset_in
 (N, T, *shape as netx has it: W, H, C).
 """
 
-import dataclasses
 import sys
 import types
 
 import numpy as np
 
 
-def shim():
-    """Let lava-nc 0.10.0 be imported by Python 3.11 and later, and netx without the training half of lava-dl."""
-    plain = dataclasses.dataclass
-
-    def hashable(cls=None, /, **options):
-        if cls is None:
-            return lambda c: hashable(c, **options)
-        if cls.__name__ == "ByteEncoder":
-            options["unsafe_hash"] = True
-        return plain(cls, **options)
-
-    dataclasses.dataclass = hashable
-    import lava.magma.compiler.var_model  # noqa: F401
-
-    dataclasses.dataclass = plain
+def stub():
+    """Let netx be imported without the training half of lava-dl, which needs torch."""
     resonator = types.ModuleType("lava.lib.dl.slayer.neuron.rf")
     resonator.neuron_params = lambda device: {}
     sys.modules[resonator.__name__] = resonator
@@ -66,7 +52,7 @@ def run_sample(path, data, interval, offset, inject):
 
 def main(path, given, made):
     """Run every sample and write what came out."""
-    shim()
+    stub()
     box = np.load(given)
     settings = [int(box[key]) for key in ("reset_interval", "reset_offset", "inject")]
     results = [run_sample(path, sample, *settings) for sample in box["spikes"]]

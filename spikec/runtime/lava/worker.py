@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import os
 import re
@@ -11,6 +10,7 @@ import secrets
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +30,10 @@ from spikec.runtime.lava.shim import SHM_VARIABLE
 SCRIPT = "run_lava.py"
 TIMEOUT = 300.0
 SEGMENTS = Path("/dev/shm")
+TRACEBACK = "Traceback (most recent call last)"
+GRACE = 5.0
+"""Seconds to wait for killed processes to be gone."""
+
 TAIL = 25
 """Lines of what the worker printed that a diagnostic shows."""
 
@@ -112,7 +116,7 @@ def run_worker(env: LavaEnv, script: Path, arguments: Sequence[str], timeout: fl
     Raises:
         CompileError: `lava/timeout` or `lava/crashed`.
     """
-    prefix = f"spikec{os.getpid():x}{secrets.token_hex(3)}_"
+    prefix = f"spikec-{os.getpid():x}-{secrets.token_hex(2)}-"
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
     environment |= {SHM_VARIABLE: prefix, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     shim = Path(__file__).with_name("shim.py")
@@ -136,11 +140,11 @@ def run_worker(env: LavaEnv, script: Path, arguments: Sequence[str], timeout: fl
         finally:
             _end(worker, prefix)
         printed.seek(0)
-        text = io.TextIOWrapper(printed, errors="replace").read()
+        text = printed.read().decode(errors="replace").replace(f"{script.parent}{os.sep}", "")
     if late:
-        raise _timed_out(timeout, text)
+        raise _timed_out(timeout, text, script.name)
     if worker.returncode:
-        raise _crashed(worker.returncode, text)
+        raise _crashed(worker.returncode, text, script.name)
     return text
 
 
@@ -149,39 +153,58 @@ def _end(worker: subprocess.Popen[bytes], prefix: str) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(worker.pid, signal.SIGKILL)
     worker.wait()
+    until = time.monotonic() + GRACE  # a kill takes a moment to reach what the worker had started
+    while _alive(worker.pid) and time.monotonic() < until:
+        time.sleep(0.01)
     if SEGMENTS.is_dir():
         for segment in SEGMENTS.glob(f"{prefix}*"):
             segment.unlink(missing_ok=True)
 
 
-def _timed_out(timeout: float, text: str) -> CompileError:
+def _alive(group: int) -> bool:
+    """Say whether a process of the group still runs; one that has ended but was not waited for does not."""
+    processes = Path("/proc")
+    if not (processes / "self" / "stat").is_file():
+        try:
+            os.killpg(group, 0)
+        except OSError:
+            return False
+        return True
+    for stat in processes.glob("[0-9]*/stat"):
+        try:
+            state, _, its_group = stat.read_text(encoding="ascii", errors="replace").rsplit(")", 1)[1].split()[:3]
+        except (OSError, ValueError):
+            continue  # it has just ended
+        if int(its_group) == group and state not in "ZX":
+            return True
+    return False
+
+
+def _timed_out(timeout: float, text: str, script: str) -> CompileError:
     message = f"Lava did not finish within {timeout:g} s and was ended"
-    help_ = "run fewer samples or steps, or allow more time with --timeout"
-    fault = _traceback(text)
-    return fail("lava/timeout", f"{message}; it printed:\n{fault}" if fault else message, SCRIPT, help_)
+    fault = _fault(text, script)
+    message += f"; it printed:\n{fault}" if fault else ""
+    return fail("lava/timeout", message, script, "run fewer samples or steps, or allow more time with --timeout")
 
 
-def _crashed(code: int, text: str) -> CompileError:
+def _crashed(code: int, text: str, script: str) -> CompileError:
     how = f"signal {-code}" if code < 0 else f"exit code {code}"
-    if code == -signal.SIGKILL and "Traceback" in text:
+    if code == -signal.SIGKILL and TRACEBACK in text:
         how = "a fault in one of its processes"
-    fault = _traceback(text) or "it printed nothing"
-    return fail(
-        "lava/crashed",
-        f"Lava's worker ended with {how}:\n{fault}",
-        SCRIPT,
-        "spikec doctor says whether Lava itself runs",
-    )
+    message = f"Lava's worker ended with {how}:\n{_fault(text, script) or '    (it printed nothing)'}"
+    return fail("lava/crashed", message, script, "spikec doctor says whether Lava itself runs")
 
 
-def _traceback(text: str) -> str:
-    """Give the first traceback in what was printed, or else its last lines; indented, never more than TAIL lines."""
+def _fault(text: str, script: str) -> str:
+    """Give the first traceback in what was printed, from the script's own frames on; or else the last lines."""
     lines = [line for line in text.splitlines() if line.strip() and not re.match(r"(INFO|DEBUG):", line)]
-    starts = [i for i, line in enumerate(lines) if line.startswith("Traceback")]
-    if starts:
-        after = (i for i in range(starts[0] + 1, len(lines)) if not lines[i].startswith(" "))
-        lines = lines[starts[0] : next(after, len(lines)) + 1]
-    return "\n".join(f"    {line}" for line in lines[-TAIL:])
+    start = next((i for i, line in enumerate(lines) if line.startswith(TRACEBACK)), None)
+    if start is not None:
+        end = next((i for i in range(start + 1, len(lines)) if not lines[i].startswith(" ")), len(lines) - 1)
+        frames = lines[start + 1 : end + 1]
+        own = next((i for i, line in enumerate(frames) if line.startswith(f'  File "{script}"')), 0)
+        lines = [lines[start], *frames[own:][-TAIL:]]
+    return "\n".join(f"    {line}" for line in lines[-TAIL - 1 :])
 
 
 def _result(files: Files, made: Path, trace: Sequence[str]) -> Result:

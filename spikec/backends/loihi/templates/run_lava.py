@@ -132,6 +132,7 @@ class Network:
         end = self.document["input"]
         steps = to_lava(data, end).reshape(-1, *lava_shape(end))
         process = RingBuffer(data=np.moveaxis(steps, 0, -1).astype(np.int32))
+        self.root = process
         self._add(end, None, process.s_out)
 
     def _neuron(self, neuron: dict[str, Any]) -> None:
@@ -214,7 +215,7 @@ class Network:
 
     def run(self) -> dict[str, Any]:
         """Run every sample; give what was recorded, (samples, steps, *shape)."""
-        root = next(iter(self.neurons.values()))
+        root = self.root
         config = Loihi2SimCfg(select_tag="fixed_pt")
         try:
             if self.native:

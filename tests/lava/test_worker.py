@@ -1,0 +1,153 @@
+"""The worker: a hang, a crash and a missing Lava are each one clear diagnostic, and nothing is left behind."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from spikec.backends.loihi.lavanet import describe
+from spikec.compiler.diagnostics import CompileError
+from spikec.runtime.lava import env as environment
+from spikec.runtime.lava.env import LavaEnv
+from spikec.runtime.lava.shim import SHM_VARIABLE
+from spikec.runtime.lava.worker import LavaRunner, run_script, run_worker
+from tests.lava.networks import native
+
+Golden = Callable[[str, str], None]
+
+SLEEPS = "import time\nprint('half way', flush=True)\ntime.sleep(60)\n"
+RAISES = "def first():\n    raise ValueError('the weights are made of cheese')\n\n\nfirst()\n"
+EXITS = "raise SystemExit('the input has shape [1]; the network takes (samples, steps, [2])')\n"
+FAULTY_MODEL = """
+import numpy as np
+from lava.magma.core.run_conditions import RunSteps
+from lava.magma.core.run_configs import Loihi2SimCfg
+from lava.proc.dense.process import DelayDense
+from lava.proc.lif.process import LIF
+one, two = LIF(shape=(2,)), LIF(shape=(2,))
+between = DelayDense(weights=np.full((2, 2), 2), delays=np.full((2, 2), 64))
+one.s_out.connect(between.s_in)
+between.a_out.connect(two.a_in)
+one.run(condition=RunSteps(num_steps=3), run_cfg=Loihi2SimCfg(select_tag="fixed_pt"))
+one.stop()
+"""
+
+
+def run(lava: LavaEnv, folder: Path, text: str, timeout: float = 60) -> str:
+    """Run a script that must fail; give the message."""
+    script = folder / "run_lava.py"
+    script.write_text(text, encoding="utf-8")
+    with pytest.raises(CompileError) as caught:
+        run_worker(lava, script, [], timeout)
+    assert leftovers() == []
+    return str(caught.value)
+
+
+def leftovers() -> list[str]:
+    """Name the processes and the shared memory that workers of this process left."""
+    mark = f"spikec-{os.getpid():x}-"
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            own = f"{SHM_VARIABLE}={mark}".encode() in (process / "environ").read_bytes()
+        except OSError:
+            continue  # it has just ended, or is another user's
+        if own:
+            found.append((process / "cmdline").read_text())
+    return found + [str(path) for path in Path("/dev/shm").glob(f"{mark}*")]
+
+
+@pytest.mark.lava
+def test_a_hang_is_ended(lava: LavaEnv, tmp_path: Path, golden: Golden) -> None:
+    golden("timeout", run(lava, tmp_path, SLEEPS, 2))
+
+
+@pytest.mark.lava
+def test_a_crash_shows_the_traceback_of_the_script(lava: LavaEnv, tmp_path: Path, golden: Golden) -> None:
+    golden("crash", run(lava, tmp_path, RAISES))
+
+
+@pytest.mark.lava
+def test_a_refusal_of_the_script_is_shown(lava: LavaEnv, tmp_path: Path, golden: Golden) -> None:
+    golden("refusal", run(lava, tmp_path, EXITS))
+
+
+@pytest.mark.lava
+def test_a_fault_in_a_process_model_is_no_hang(lava: LavaEnv, tmp_path: Path) -> None:
+    message = run(lava, tmp_path, FAULTY_MODEL)
+    assert message.startswith("error[lava/crashed]: Lava's worker ended with a fault in one of its processes:\n")
+    assert "ValueError: DelayDense Process 'delays' expects values between 0 and 63 for Loihi" in message
+
+
+@pytest.mark.lava
+def test_a_network_that_takes_too_long_leaves_nothing(lava: LavaEnv) -> None:
+    graph, inputs = native(2)
+    long = np.repeat(inputs[:1], 20_000, axis=1)
+    with pytest.raises(CompileError, match="lava/timeout"):
+        LavaRunner(describe(graph), 5, lava).run(graph, long)
+    assert leftovers() == []
+
+
+@pytest.mark.lava
+def test_what_the_script_prints_does_not_fill_a_pipe(lava: LavaEnv, tmp_path: Path) -> None:
+    script = tmp_path / "run_lava.py"
+    script.write_text("print('x' * 1_000_000)\n", encoding="utf-8")
+    assert len(run_worker(lava, script, [], 60)) > 1_000_000
+
+
+def test_a_missing_lava_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, golden: Golden) -> None:
+    monkeypatch.delenv(environment.PYTHON_VARIABLE, raising=False)
+    monkeypatch.setenv(environment.HOME_VARIABLE, str(tmp_path / "none"))
+    graph, _ = native(0)
+    with pytest.raises(CompileError) as caught:
+        LavaRunner(describe(graph))
+    golden("missing", str(caught.value).replace(str(tmp_path), "HOME"))
+    assert "not installed" in environment.doctor().message
+
+
+def test_a_python_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, golden: Golden) -> None:
+    monkeypatch.setenv(environment.PYTHON_VARIABLE, str(tmp_path))
+    with pytest.raises(CompileError) as caught:
+        environment.find()
+    golden("bad_python", str(caught.value).replace(str(tmp_path), "FOLDER"))
+
+
+def test_an_artifact_without_a_script_is_refused(golden: Golden) -> None:
+    with pytest.raises(CompileError) as caught:
+        run_script({"network.json": b"{}"}, np.zeros((1, 1, 1), np.int32))
+    golden("no_script", str(caught.value))
+
+
+def test_a_failed_install_leaves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv(environment.PYTHON_VARIABLE, raising=False)
+    monkeypatch.setenv(environment.HOME_VARIABLE, str(tmp_path / "lava"))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    with pytest.raises(CompileError) as caught:
+        environment.install()
+    assert caught.value.diagnostics[0].code == "lava/install-failed"
+    assert re.search(r"could not install what Lava needs: .*numpy", str(caught.value))
+    assert list(tmp_path.iterdir()) == []
+    assert environment.find() is None
+
+
+def test_an_install_into_no_folder_is_one_diagnostic(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, golden: Golden
+) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    monkeypatch.setenv(environment.HOME_VARIABLE, str(tmp_path / "file" / "lava"))
+    with pytest.raises(CompileError) as caught:
+        environment.install()
+    golden("no_folder", str(caught.value).replace(str(tmp_path), "HOME"))
+
+
+@pytest.mark.lava
+def test_a_second_install_does_nothing(lava: LavaEnv, monkeypatch: pytest.MonkeyPatch) -> None:
+    if os.environ.get(environment.PYTHON_VARIABLE):
+        pytest.skip(f"{environment.PYTHON_VARIABLE} names an environment that spikec did not make")
+    monkeypatch.setattr(environment, "_make", lambda stage: pytest.fail("it was made again"))
+    assert environment.install() == lava.python
