@@ -1,4 +1,4 @@
-"""What Loihi's own neuron cannot say and a Lava process of ours can: an error each, unless such processes are allowed."""
+"""What Loihi's own neuron cannot say and a Lava process of ours can: errors, unless such processes are allowed."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ class _Chain:
 
     def add(self, index: int, layer: Entry) -> None:
         """Read the next layer."""
-        kind = layer.text("type")
+        kind = Entry(f"{self.source}, layer {index}", layer.values).text("type")
         layer = Entry(f"{self.source}, layer {index} ({kind})", layer.values)
         self.origin = Origin(self.source, f"layer/{index}")
         if kind in NOT_IN_NETX:
@@ -137,8 +137,7 @@ class _Chain:
     def _begin(self, shape: Shape) -> None:
         """Put the input in front of the first connection, if no input layer did."""
         if not self.nodes:
-            kind = "analog" if self.message_bits else "spikes"
-            self._push("input", Input(shape, "analog" if kind == "analog" else "spikes", 1.0, self.message_bits))
+            self._push("input", Input(shape, "analog" if self.message_bits else "spikes", 1.0, self.message_bits))
             self.shape = shape
 
     def _flatten(self, index: int, layer: Entry) -> None:
