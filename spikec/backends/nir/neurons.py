@@ -93,10 +93,10 @@ def time_constant(a: Any, dt: float) -> Floats:
 
 
 def rest(op: Neuron) -> Floats:
-    """Give v_leak with the neuron's bias in it: (1 - a) v_leak' = (1 - a) v_leak + bias."""
+    """Give v_leak with the neuron's bias in it: (1 - a) v_leak' = (1 - a) v_leak + bias; 0 where nothing leaks."""
     lost = 1 - np.asarray(op.a_mem, np.float64)
-    shift = np.asarray(op.bias, np.float64) / np.where(lost > 0, lost, 1.0)
-    return np.asarray(np.asarray(op.v_leak, np.float64) + np.where(lost > 0, shift, 0.0))
+    shifted = np.asarray(op.v_leak, np.float64) + np.asarray(op.bias, np.float64) / np.where(lost > 0, lost, 1.0)
+    return np.asarray(np.where(lost > 0, shifted, 0.0))
 
 
 def bias_is_lost(op: Neuron) -> bool:

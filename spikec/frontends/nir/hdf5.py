@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,8 @@ def read(path: str | Path) -> RawGraph:
     except CompileError:
         raise
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, UnicodeDecodeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        inner = re.search(r"\(([^():]+)", str(error))  # HDF5 gives its own reason in brackets
+        reason = inner[1] if inner else type(error).__name__
         message = f"not an HDF5 file, or a damaged one: {reason}"
         raise fail("nir/unreadable", message, str(path), _HELP) from error
 

@@ -66,20 +66,20 @@ def neuron(kind: str, fields: Fields, how: Reading) -> Neuron:
         CompileError: a time constant that is not above 0, or shorter than dt in the Euler form.
     """
     if kind == "Threshold":
-        th = _short(fields.numbers("threshold", endless=True))
+        th = fields.numbers("threshold", endless=True)
         return Neuron(a_mem=0.0, v_th=th, cmp=how.cmp, reset="none", dt=how.known_dt)
     timed = kind in LEAKY or how.integrator == "dt"
     given: dict[str, Any] = {"dt": how.dt if timed else how.known_dt}
-    r = fields.numbers("r")
     if kind in LEAKY:
         tau = "tau_mem" if kind.startswith("Cuba") else "tau"
-        given |= {"a_mem": _short(decay(fields, tau, how)), "v_leak": _short(fields.numbers("v_leak", 0.0))}
-        given["g_syn" if kind.startswith("Cuba") else "g_in"] = _short(gain(r, fields, tau, how))
+        given |= {"a_mem": decay(fields, tau, how), "v_leak": fields.numbers("v_leak", 0.0)}
+        given["g_syn" if kind.startswith("Cuba") else "g_in"] = gain("r", fields, tau, how)
     else:
-        given["g_in"] = _short(r * how.dt if how.integrator == "dt" else r)
+        r = fields.numbers("r")
+        given["g_in"] = r * how.dt if how.integrator == "dt" else r
     if kind.startswith("Cuba"):
-        given |= {"a_syn": _short(decay(fields, "tau_syn", how)), "syn_order": how.syn_order}
-        given["g_in"] = _short(gain(fields.numbers("w_in", 1.0), fields, "tau_syn", how))
+        given |= {"a_syn": decay(fields, "tau_syn", how), "syn_order": how.syn_order}
+        given["g_in"] = gain("w_in", fields, "tau_syn", how)
     given |= _firing(fields, how) if kind in SPIKING else {"v_th": np.inf, "reset": "none", "readout": "membrane"}
     if how.v_init == "leak" and kind in LEAKY:
         given["v_init"] = given["v_leak"]
@@ -87,9 +87,9 @@ def neuron(kind: str, fields: Fields, how: Reading) -> Neuron:
 
 
 def _firing(fields: Fields, how: Reading) -> dict[str, Any]:
-    v_reset = _short(fields.numbers("v_reset", 0.0))
+    v_reset = fields.numbers("v_reset", 0.0)
     return {
-        "v_th": _short(fields.numbers("v_threshold", endless=True)),
+        "v_th": fields.numbers("v_threshold", endless=True),
         "v_reset": v_reset,
         "reset": how.reset,
         "spike": how.spike,
@@ -113,15 +113,12 @@ def decay(fields: Fields, name: str, how: Reading) -> Floats:
     return np.asarray(np.maximum(1 - how.dt / tau, 0.0))
 
 
-def gain(factor: Floats, fields: Fields, name: str, how: Reading) -> Floats:
+def gain(name: str, fields: Fields, tau_name: str, how: Reading) -> Floats:
     """Give what one unit of input adds to a state in one step."""
-    tau = fields.numbers(name, endless=True)
+    factor = fields.numbers(name, 1.0 if name == "w_in" else None)
+    tau = fields.numbers(tau_name, endless=True)
+    if min(factor.size, tau.size) > 1 and factor.shape != tau.shape:
+        raise fields.bad(name, f"has shape {list(factor.shape)} beside {tau_name} of {list(tau.shape)}")
     if how.method == "exponential":
         return np.asarray(factor * -np.expm1(-how.dt / tau))
     return np.asarray(factor * how.dt / tau)
-
-
-def _short(values: Floats) -> float | Floats:
-    """Give one number where all are the same."""
-    first = float(values.reshape(-1)[0]) if values.size else 0.0
-    return first if values.ndim == 0 or (values.size and np.all(values == first)) else values

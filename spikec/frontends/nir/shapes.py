@@ -114,17 +114,24 @@ def _fitted(node: Node, shape: Shape, tell: Sink) -> Node:
         if isinstance(node.op, kind):
             op = node.op
             values = {name: getattr(op, name) for name in names}
-            arrays = {name: value for name, value in values.items() if np.ndim(value)}
+            arrays = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
             return replace(
-                node, op=replace(op, **{name: _fit(v, shape, name, node, tell) for name, v in arrays.items()})
+                node, op=replace(op, **{name: _settled(v, shape, name, node, tell) for name, v in arrays.items()})
             )
     return node
+
+
+def _settled(value: Any, shape: Shape, name: str, node: Node, tell: Sink) -> Any:
+    """Give the fitted value, as one number where all are the same."""
+    fitted = _fit(value, shape, name, node, tell)
+    first = fitted.reshape(-1)[0].item()
+    return first if np.all(fitted == first) else fitted
 
 
 def _fit(value: Any, shape: Shape, name: str, node: Node, tell: Sink) -> Any:
     given = np.shape(value)
     if given == (1,) * len(given):
-        return np.asarray(value).reshape(())[()]
+        return np.asarray(value).reshape(())
     channels = len(shape) > 1 and given == shape[:1]
     if channels and given != shape[-1:]:
         tell(remark("nir/per-channel", f"{name} has one value a channel ({given[0]})", node.where))
