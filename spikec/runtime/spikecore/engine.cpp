@@ -47,8 +47,7 @@ public:
             return;
         }
         const Kernel &kernel = *kernels_[record.node];
-        const std::int64_t *from = record.variable == Variable::u ? kernel.u() : kernel.v();
-        std::transform(from, from + size, to, [](std::int64_t x) { return static_cast<std::int32_t>(x); });
+        record.variable == Variable::u ? kernel.write_u(to) : kernel.write_v(to);
     }
 
 private:
@@ -76,9 +75,7 @@ private:
 void check(const Plan &plan, const std::vector<Record> &records) {
     for (const Record &record : records) {
         require(record.node < plan.size(), "a record is of a node that the plan does not have");
-        if (record.variable == Variable::s) continue;
-        const auto kernel = plan.stage(record.node).kernel();
-        require(kernel->u() != nullptr && kernel->v() != nullptr,
+        require(record.variable == Variable::s || plan.stage(record.node).has_states(),
                 "a record asks for a state that the node does not have");
     }
 }

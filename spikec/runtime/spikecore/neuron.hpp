@@ -46,15 +46,22 @@ struct NeuronDescription {
     std::int64_t reset_offset = 0;    // below reset_interval
 };
 
+struct NarrowNeuron;
+
+// Gives a description whose arrays are filled up to `size`, and whose decay constants are the factor that is kept (of
+// 2**decay_bits), or the shift (63 where nothing is taken away). Throws std::invalid_argument where a value is out of
+// range.
+NeuronDescription prepared(NeuronDescription given);
+
 class Neuron final : public Stage {
 public:
     explicit Neuron(NeuronDescription given);
     std::unique_ptr<Kernel> kernel() const override;
-
-    const NeuronDescription &description() const { return given_; }
+    bool has_states() const override { return true; }
 
 private:
-    NeuronDescription given_;  // every array filled up to `size`
+    NeuronDescription given_;
+    std::shared_ptr<const NarrowNeuron> narrow_;  // null where 32 bits do not do
 };
 
 }  // namespace spikecore

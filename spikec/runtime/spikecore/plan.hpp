@@ -10,8 +10,8 @@
 
 namespace spikecore {
 
-// Order is schedule: a node reads what nodes before it made in this step; of itself and of nodes behind it, it reads the
-// previous step (zero in the first). What it reads is summed.
+// Order is schedule: a node reads what nodes before it made in this step; of itself and of nodes behind it, what they
+// made in the previous step (zero in the first). What it reads is summed.
 class Plan {
 public:
     using Stages = std::vector<std::shared_ptr<const Stage>>;

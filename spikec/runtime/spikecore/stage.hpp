@@ -27,9 +27,9 @@ public:
     // Computes step t (0, 1, ... in order) from the summed input; `in` and `out` do not overlap.
     virtual void step(std::int64_t t, const std::int32_t *in, std::int32_t *out) = 0;
 
-    // The states of a neuron after its last step, one value an output; null where there is none.
-    virtual const std::int64_t *u() const { return nullptr; }
-    virtual const std::int64_t *v() const { return nullptr; }
+    // Write the states after the last step, one value an output; only where the stage has them.
+    virtual void write_u(std::int32_t *) const {}
+    virtual void write_v(std::int32_t *) const {}
 };
 
 // The parameters of one node, never changed after construction.
@@ -42,6 +42,9 @@ public:
 
     // Makes the state of one thread; it refers to this stage, which must outlive it.
     virtual std::unique_ptr<Kernel> kernel() const = 0;
+
+    // Says whether its kernel has the states u and v.
+    virtual bool has_states() const { return false; }
 
     std::size_t inputs() const { return inputs_; }
     std::size_t outputs() const { return outputs_; }
