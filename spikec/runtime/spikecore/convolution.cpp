@@ -11,19 +11,13 @@ namespace {
 
 constexpr std::size_t kMostSteps = 1 << 20;
 
-// Gives the window that holds entry `at` under tap `tap`, or `windows` if there is none.
-std::size_t window_of(const Axis &axis, std::size_t windows, std::size_t at, std::size_t tap) {
-    const std::size_t reach = at + axis.before;
-    if (reach < tap * axis.dilation) return windows;
-    const std::size_t start = reach - tap * axis.dilation;
-    return start % axis.stride == 0 ? std::min(start / axis.stride, windows) : windows;
-}
-
 class ConvolutionKernel final : public Kernel {
 public:
     explicit ConvolutionKernel(const Convolution &stage)
         : given_(stage.description()),
           weights_(stage.weights()),
+          windows_y_(stage.window_table(0).data()),
+          windows_x_(stage.window_table(1).data()),
           high_(given_.axes[0].windows()),
           wide_(given_.axes[1].windows()),
           history_(stage.inputs(), given_.latency),
@@ -50,21 +44,21 @@ private:
         const Axis &x = given_.axes[1];
         const std::size_t made = given_.out_channels / given_.groups;
         const std::size_t share = given_.in_channels / given_.groups;
-        const std::size_t map = y.size * x.size;
+        const auto wide = static_cast<std::uint32_t>(x.size);
+        const auto map = static_cast<std::uint32_t>(y.size) * wide;
         for (const Event event : events) {
-            const std::size_t channel = event.index / map;
-            const std::size_t at_y = event.index % map / x.size;
-            const std::size_t at_x = event.index % x.size;
+            const auto channel = static_cast<std::uint32_t>(event.index / map);
+            const auto at = static_cast<std::uint32_t>(event.index - channel * map);
+            const std::uint32_t *rows = windows_y_ + at / wide * y.kernel;
+            const std::uint32_t *columns = windows_x_ + at % wide * x.kernel;
             const W *taps = weights + channel * y.kernel * x.kernel * made;
             Accumulator *to = acc_.data() + channel / share * made;
             for (std::size_t i = 0; i < y.kernel; ++i) {
-                const std::size_t oy = window_of(y, high_, at_y, i);
-                if (oy == high_) continue;
+                if (rows[i] == Convolution::kNoWindow) continue;
                 for (std::size_t k = 0; k < x.kernel; ++k) {
-                    const std::size_t ox = window_of(x, wide_, at_x, k);
-                    if (ox == wide_) continue;
-                    const W *row = taps + (i * x.kernel + k) * made;
-                    add_row(to + (oy * wide_ + ox) * given_.out_channels, row, made, event.value);
+                    if (columns[k] == Convolution::kNoWindow) continue;
+                    const std::size_t window = rows[i] * wide_ + columns[k];
+                    add_row(to + window * given_.out_channels, taps + (i * x.kernel + k) * made, made, event.value);
                 }
             }
         }
@@ -84,6 +78,8 @@ private:
 
     const ConvolutionDescription &given_;
     const Weights &weights_;
+    const std::uint32_t *windows_y_;
+    const std::uint32_t *windows_x_;
     std::size_t high_;
     std::size_t wide_;
     EventHistory history_;
@@ -106,6 +102,21 @@ std::vector<std::int32_t> by_input(const ConvolutionDescription &given) {
         }
     }
     return turned;
+}
+
+std::vector<std::uint32_t> window_table_of(const Axis &axis) {
+    const std::size_t windows = axis.windows();
+    std::vector<std::uint32_t> table(product(axis.size, axis.kernel), Convolution::kNoWindow);
+    for (std::size_t at = 0; at < axis.size; ++at) {
+        for (std::size_t tap = 0; tap < axis.kernel; ++tap) {
+            const std::size_t reach = at + axis.before;
+            if (reach < tap * axis.dilation) continue;
+            const std::size_t start = reach - tap * axis.dilation;
+            if (start % axis.stride != 0 || start / axis.stride >= windows) continue;
+            table[at * axis.kernel + tap] = static_cast<std::uint32_t>(start / axis.stride);
+        }
+    }
+    return table;
 }
 
 const ConvolutionDescription &checked(const ConvolutionDescription &given) {
@@ -137,7 +148,8 @@ std::size_t Axis::windows() const {
 Convolution::Convolution(ConvolutionDescription given)
     : Stage(product(checked(given).in_channels, map_in(given)), product(given.out_channels, map_out(given))),
       given_(std::move(given)),
-      weights_(narrowest(by_input(given_))) {
+      weights_(narrowest(by_input(given_))),
+      tables_{window_table_of(given_.axes[0]), window_table_of(given_.axes[1])} {
     given_.weights.clear();
 }
 

@@ -45,9 +45,15 @@ public:
     const ConvolutionDescription &description() const { return given_; }
     const Weights &weights() const { return weights_; }
 
+    // Gives for each entry and tap of an axis, (size, kernel), the window that they belong to; kNoWindow where none.
+    const std::vector<std::uint32_t> &window_table(std::size_t axis) const { return tables_[axis]; }
+
+    static constexpr std::uint32_t kNoWindow = ~std::uint32_t{0};
+
 private:
     ConvolutionDescription given_;  // its weights are moved from
     Weights weights_;               // (in, kernel y, kernel x, out / groups): what one input adds, channels together
+    std::array<std::vector<std::uint32_t>, 2> tables_;
 };
 
 }  // namespace spikecore
