@@ -68,7 +68,17 @@ class _Net:
         early: frozenset[str] = (
             frozenset() if self.at_intervals else reached_early(graph, self.links, self.lines, self.readers)
         )
-        reasons: dict[str, tuple[str, ...]] = {node.name: why_custom(graph, node) for node in self.neurons}
+        sent_on = {
+            path.source
+            for reader, paths in self.paths.items()
+            if not isinstance(graph[reader].op, Output)
+            for path in paths
+        }
+        reasons: dict[str, tuple[str, ...]] = {
+            node.name: why_custom(node.op, sent_on=node.name in sent_on)
+            for node in self.neurons
+            if isinstance(node.op, FixedNeuron)
+        }
         for name in sorted(early):
             reasons[name] = (*reasons[name], "input reaches it before its start, when it must not fire")
         for line in self.lines:
@@ -86,7 +96,7 @@ class _Net:
         """Make the processes of a connection, once for every pattern of delays behind it; check what a neuron reads."""
         for path in self.paths[node.name] if isinstance(node.op, FixedNeuron) else ():
             if isinstance(self.graph[path.source].op, Input | FixedNeuron):
-                message = f"it reads '{path.source}' without a weighted connection between"
+                message = f"'{node.name}' reads '{path.source}' without a weighted connection between"
                 help_ = "put a connection of weight 1 between, and lower the graph again"
                 raise fail("loihi/no-connection", message, node.where, help_)
         if not isinstance(node.op, Linear | Conv1d | Conv2d):

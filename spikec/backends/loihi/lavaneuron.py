@@ -9,28 +9,28 @@ import numpy as np
 
 from spikec.compiler.fixed import LOIHI2_ARITHMETIC, FixedNeuron
 from spikec.compiler.ir import Graph, Node
-from spikec.compiler.ops import Output
 from spikec.compiler.weights import Array
 
 THRESHOLDS = (-(1 << 25), (1 << 25) - 1)
 """Mantissas that Lava may shift left by 6 without leaving int32."""
 
 
-def why_custom(graph: Graph, node: Node) -> tuple[str, ...]:
-    """Give every reason why Lava's own LIF cannot be this neuron; none if it can."""
-    return tuple(_reasons(graph, node))
+def why_custom(op: FixedNeuron, *, sent_on: bool) -> tuple[str, ...]:
+    """Give every reason why Lava's own LIF cannot be this neuron; none if it can.
+
+    `sent_on` says that something other than an output of the network reads it.
+    """
+    return tuple(_reasons(op, sent_on))
 
 
-def _reasons(graph: Graph, node: Node) -> Iterator[str]:
-    op = node.op
-    assert isinstance(op, FixedNeuron)
+def _reasons(op: FixedNeuron, sent_on: bool) -> Iterator[str]:
     if op.arithmetic != LOIHI2_ARITHMETIC:
         yield f"its arithmetic is {op.arithmetic.name}, Lava's is loihi2"
     if not never_fires(op):
         yield from _firing(op)
     if op.v_min is not None:
         yield "its membrane has a lower bound"
-    if op.readout == "membrane" and any(not isinstance(graph[r].op, Output) for r in graph.consumers[node.name]):
+    if op.readout == "membrane" and sent_on:
         yield "it sends its membrane to another layer"
     bias, threshold = np.asarray(op.bias), np.asarray(op.threshold)
     if bias.min(initial=0) < -(1 << 15) or bias.max(initial=0) >= 1 << 15:
