@@ -56,12 +56,13 @@ def split() -> tuple[Part, Part]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Write the held-out digits as spikes.")
+    parser = argparse.ArgumentParser(description="Write digits as spikes.")
     parser.add_argument("out", type=Path, metavar="OUT.npz")
-    out = parser.parse_args().out
-    test = part(held_out=True)
-    np.savez_compressed(out, spikes=test.spikes, labels=test.labels)
-    print(f"{out}: spikes {test.spikes.shape}, labels {test.labels.shape}")
+    parser.add_argument("--split", choices=("train", "test"), default="test", help="training or held-out part")
+    words = parser.parse_args()
+    chosen = part(held_out=words.split == "test")
+    np.savez_compressed(words.out, spikes=chosen.spikes, labels=chosen.labels)
+    print(f"{words.out}: spikes {chosen.spikes.shape}, labels {chosen.labels.shape}")
 
 
 if __name__ == "__main__":
