@@ -80,7 +80,7 @@ def _layers(graph: Graph) -> Iterator[dict[str, Any]]:
 def _connection(node: Node) -> dict[str, Any]:
     op = node.op
     given = _netx_weights(node)
-    assert given is not None
+    assert not isinstance(given, str)
     weight = given.astype(np.int16)
     if isinstance(op, Conv2d):
         return {
@@ -182,8 +182,9 @@ def _connection_faults(graph: Graph, node: Node) -> Iterator[str]:
     sender = next((n.op for n in graph if isinstance(n.op, Linear | Conv2d)), None)
     if op.sum is not None and op.sum.message_bits and op is not sender:
         yield f"'{node.name}' takes graded messages; netx's neurons send spikes"
-    if _netx_weights(node) is None:
-        yield f"the weights of '{node.name}' are not what netx would make of any file"
+    weights = _netx_weights(node)
+    if isinstance(weights, str):
+        yield f"'{node.name}': {weights}"
 
 
 def _neuron_faults(graph: Graph, node: Node, op: FixedNeuron) -> Iterator[str]:
@@ -248,8 +249,8 @@ def _netx_bias(op: FixedNeuron) -> Array | None:
     return mantissa if fits else None
 
 
-def _netx_weights(node: Node) -> Array | None:
-    """Give the integers of the file from which netx makes these weights, or None where there are none.
+def _netx_weights(node: Node) -> Array | str:
+    """Give the integers of the file from which netx makes these weights, or say why there are none.
 
     netx finds an exponent of its own; the file holds values * 2**exponent, which must be whole and survive that.
     """
@@ -258,17 +259,21 @@ def _netx_weights(node: Node) -> Array | None:
     fixed = fixed_of(node)
     exponents = np.unique(np.asarray(fixed.exponent))
     if exponents.size != 1:
-        return None
+        return "its channels have exponents of their own"
     exponent, values = int(exponents[0]), np.asarray(fixed.values, np.int64)
     if isinstance(op, Conv2d):
-        return values if exponent == 0 and _cannot_wrap(node, values, 24) else None
+        if exponent:
+            return f"its kernel has the exponent {exponent}, and netx's has none"
+        return values if _cannot_wrap(node, values, 24) else "its sums may leave 24 bits"
     if exponent < 0 and np.any(values % (1 << -exponent)):
-        return None
+        return f"its weights have fractions (exponent {exponent}), and a file holds whole numbers"
     meant = values << exponent if exponent >= 0 else values >> -exponent
     loaded = load(meant)
-    if loaded.fault or loaded.altered or not _cannot_wrap(node, meant << -loaded.exponent, 32):
-        return None
-    return meant
+    if loaded.fault == "all-zero":
+        return "its weights are all 0, at which netx stops"
+    if loaded.fault or loaded.altered:
+        return f"netx would change its weights, which span [{meant.min()}, {meant.max()}]"
+    return meant if _cannot_wrap(node, meant << -loaded.exponent, 32) else "its sums may leave 32 bits"
 
 
 def _cannot_wrap(node: Node, values: Array, bits: int) -> bool:
