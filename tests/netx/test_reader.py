@@ -7,6 +7,8 @@ import pytest
 from spikec.compiler.diagnostics import CompileError
 from spikec.compiler.fixed import FixedNeuron
 from spikec.frontends.netx import lower
+from spikec.runtime.engine import Engine
+from spikec.runtime.reference import Reference
 from tests.netx.files import CUBA, dense, put
 
 
@@ -165,3 +167,16 @@ def test_graded_input_reaches_the_first_layer_alone(tmp_path):
     graph = lower(put(tmp_path / "net.net", small(), small()), input_message_bits=8)
     assert graph["input"].op.message_bits == 8
     assert [graph[name].op.sum.message_bits for name in ("dense0", "dense1")] == [8, 0]
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(("name", "inputs", "rate"), [("oxford", 200, 0.01), ("trained_mnist", 784, 0.3)])
+def test_networks_of_lava_dl_run_in_the_engine(shared_data, name, inputs, rate):
+    """The engine's u, v and spikes are the reference's."""
+    graph = lower(shared_data / "lava_dl" / f"{name}.net", reset_interval=64, reset_offset=1)
+    given = (np.random.default_rng(1).random((2, 100, inputs)) < rate).astype(np.int32)
+    expected, found = (runner.run(graph, given, trace=True) for runner in (Reference(), Engine()))
+    assert expected.spikes.sum() > 50
+    assert set(found.traces) == set(expected.traces)
+    for key, array in expected.traces.items():
+        np.testing.assert_array_equal(found.traces[key], array)
