@@ -59,6 +59,6 @@ $(CORE_STAMP): $(TOOLS_STAMP) pyproject.toml $(CPP)
 	$(PIP) install -c constraints.txt --no-build-isolation --no-warn-conflicts -e '.[dev]'
 	@touch $@
 
-$(LAVA_STAMP): $(wildcard spikec/runtime/lava/*.txt spikec/runtime/lava/install.py) | $(CORE_STAMP)
+$(LAVA_STAMP): $(wildcard spikec/runtime/lava/*.txt) | $(CORE_STAMP)
 	$(BIN)/python -m spikec lava install
 	@touch $@

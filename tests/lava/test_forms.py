@@ -131,6 +131,10 @@ FORMS: dict[str, tuple[list[str], Graph]] = {
               ("n", FixedNeuron(1 << 17, v_decay=99, reset="none", readout="membrane", start=1), ("l",)),
               ("d", Delay(np.array([0, 2, 1])), ("n",))),
     ),
+    "a reset interval longer than the samples": (
+        ["dense"],
+        build((4,), ("l", linear(3, 4), ("in",)), ("n", fires(reset_interval=500, reset_offset=7, start=0), ("l",))),
+    ),
     "a connection as output": (["dense"], build((4,), ("l", linear(3, 4, WIDE), ("in",)))),
     "two connections in a row": (
         ["dense", "dense"],

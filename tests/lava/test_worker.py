@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,10 +13,12 @@ import pytest
 
 from spikec.backends.loihi.lavanet import describe
 from spikec.compiler.diagnostics import CompileError
+from spikec.compiler.fixed import FixedNeuron
 from spikec.runtime.lava import env as environment
 from spikec.runtime.lava.env import LavaEnv
 from spikec.runtime.lava.shim import SHM_VARIABLE
 from spikec.runtime.lava.worker import LavaRunner, run_script, run_worker
+from spikec.runtime.reference import Reference
 from tests.lava.networks import native
 
 Golden = Callable[[str, str], None]
@@ -115,6 +118,43 @@ def test_a_python_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_p
     with pytest.raises(CompileError) as caught:
         environment.find()
     golden("bad_python", str(caught.value).replace(str(tmp_path), "FOLDER"))
+
+
+def test_a_python_without_lava_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(environment.PYTHON_VARIABLE, sys.executable)
+    with pytest.raises(CompileError) as caught:
+        environment.find()
+    assert caught.value.diagnostics[0].code == "lava/bad-python"
+    assert "No module named 'lava'" in str(caught.value)
+
+
+@pytest.mark.lava
+def test_the_script_runs_alone_and_names_its_results(lava: LavaEnv, tmp_path: Path) -> None:
+    graph, inputs = native(2)
+    for name, data in describe(graph).items():
+        (tmp_path / name).write_bytes(data)
+    np.save(tmp_path / "in.npy", inputs)
+    words = ["--input", str(tmp_path / "in.npy"), "--output", str(tmp_path / "out.npz"), "--trace", "all"]
+    run_worker(lava, tmp_path / "run_lava.py", words, 60)
+    reference = Reference().run(graph, inputs)
+    with np.load(tmp_path / "out.npz") as made:
+        neurons = [node.name for node in graph.of(FixedNeuron)]
+        states = {f"{what}/{name}" for name in neurons for what in "suv"}
+        assert set(made.files) == {"spikes", "counts", "s/in", *states, *(f"o/{name}" for name in reference.outputs)}
+        assert np.array_equal(made["spikes"], reference.spikes)
+        assert np.array_equal(made["counts"], reference.counts)
+        assert np.array_equal(made["s/in"], inputs)
+
+
+@pytest.mark.lava
+def test_an_unknown_node_and_an_empty_input_are_refused(lava: LavaEnv, tmp_path: Path, golden: Golden) -> None:
+    graph, inputs = native(2)
+    said = []
+    for trace, given in ((("nothing",), inputs), ((), inputs[:0]), ((), inputs[..., :0])):
+        with pytest.raises(CompileError) as caught:
+            run_script(describe(graph), given, trace, 60, env=lava)
+        said.append(str(caught.value))
+    golden("refused_inputs", "\n".join(said))
 
 
 def test_an_artifact_without_a_script_is_refused(golden: Golden) -> None:

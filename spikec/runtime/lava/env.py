@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from spikec.compiler.context import Progress, Quiet
@@ -49,17 +50,26 @@ def find() -> LavaEnv | None:
     """Find Lava's environment: the interpreter of $SPIKEC_LAVA_PYTHON, else the one that `install` made.
 
     Raises:
-        CompileError: the variable names something that cannot be run.
+        CompileError: the variable names something that cannot be run, or has no Lava.
     """
     if given := os.environ.get(PYTHON_VARIABLE):
-        if not os.access(given, os.X_OK) or Path(given).is_dir():
-            message = f"{PYTHON_VARIABLE} is no program that can be run"
-            raise fail(
-                "lava/bad-python", message, given, "name the Python of an environment that has lava-nc, or unset it"
-            )
+        _check_given(given)
         return LavaEnv(Path(given))
     place = home()
     return LavaEnv(_python(place)) if _stamp_of(place) == _stamp() and _python(place).is_file() else None
+
+
+@lru_cache(maxsize=8)
+def _check_given(given: str) -> None:
+    """Refuse an interpreter of the user's that cannot be run or has no Lava; asked once a process."""
+    help_ = "name the Python of an environment that has lava-nc, or unset it"
+    if not os.access(given, os.X_OK) or Path(given).is_dir():
+        raise fail("lava/bad-python", f"{PYTHON_VARIABLE} is no program that can be run", given, help_)
+    try:
+        _check(Path(given))
+    except CompileError as error:
+        message = f"the Python of {PYTHON_VARIABLE} cannot import Lava: {error.diagnostics[0].message}"
+        raise fail("lava/bad-python", message, given, help_) from None
 
 
 def require() -> LavaEnv:
@@ -89,11 +99,9 @@ def install(progress: Progress | None = None) -> Path:
         with shown.task("making Lava's environment"):
             _make(stage)
         with shown.task("checking that Lava runs"):
-            _check(stage)
+            _check(_python(stage))
         (stage / STAMP).write_text(_stamp(), encoding="utf-8")
-        if place.exists():
-            shutil.rmtree(place)
-        stage.rename(place)
+        _put(stage, place)
     finally:
         shutil.rmtree(stage, ignore_errors=True)
     return _python(place)
@@ -103,7 +111,7 @@ def doctor() -> Diagnostic:
     """Say how it stands: a remark that Lava is ready, or a warning with the reason and what to do."""
     try:
         found = require()
-        _run([str(found.python), str(_beside("shim.py")), "--check"], CHECK_SECONDS, "start Lava")
+        _check(found.python)
     except CompileError as error:
         first = error.diagnostics[0]
         return warning(first.code, first.message, first.where, first.help)
@@ -119,8 +127,9 @@ def _make(stage: Path) -> None:
     _run([*pip, *lava], INSTALL_SECONDS, "install Lava")
 
 
-def _check(stage: Path) -> None:
-    _run([str(_python(stage)), str(_beside("shim.py")), "--check"], CHECK_SECONDS, "start Lava")
+def _check(python: Path) -> None:
+    """Import Lava once, in a process of its own."""
+    _run([str(python), str(_beside("shim.py")), "--check"], CHECK_SECONDS, "start Lava")
 
 
 def _run(command: Sequence[str], seconds: float, what: str) -> None:
@@ -162,6 +171,18 @@ def _stage(place: Path) -> Path:
 
 def _beside(name: str) -> Path:
     return Path(__file__).with_name(name)
+
+
+def _put(stage: Path, place: Path) -> None:
+    """Put the finished environment in its place; another install that was quicker is as good."""
+    if place.exists() and _stamp_of(place) != _stamp():
+        shutil.rmtree(place)
+    try:
+        stage.rename(place)
+    except OSError as error:
+        if _stamp_of(place) != _stamp():
+            message = f"cannot put Lava's environment here: {error.strerror}"
+            raise fail("lava/install-failed", message, str(place), f"name another folder in {HOME_VARIABLE}") from None
 
 
 def _stamp() -> str:

@@ -337,6 +337,8 @@ def load_input(path: str, shape: list[int]) -> Any:
     data = given if isinstance(given, np.ndarray) else given["spikes"]
     if list(data.shape[2:]) != shape:
         raise SystemExit(f"the input has shape {list(data.shape)}; the network takes (samples, steps, {shape})")
+    if 0 in data.shape[:2]:
+        raise SystemExit("the input has no sample or no step")
     if np.any(data != np.rint(data)):
         raise SystemExit("the input must be whole numbers")
     return data.astype(np.int32)
