@@ -6,6 +6,8 @@ from typing import Any
 
 from spikec.passes.balance_delays import BalanceDelays
 from spikec.passes.fold import Fold
+from spikec.passes.lower import Lower
+from spikec.passes.quantize import Quantize
 
-ALL: dict[str, type[Any]] = {cls.name: cls for cls in (Fold, BalanceDelays)}
+ALL: dict[str, type[Any]] = {cls.name: cls for cls in (Fold, Lower, Quantize, BalanceDelays)}
 """Every pass by the name that the command line knows."""

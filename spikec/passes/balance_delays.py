@@ -50,7 +50,7 @@ class BalanceDelays:
         if is_lowered(graph):
             if not unbalanced(graph):
                 return graph
-            own = {node.name: _latency(node) for node in graph}
+            own: Mapping[str, int] = {node.name: _latency(node) for node in graph}
             balanced = _insert(graph, solve(graph, own, target, loops=False), own, ctx, loops=False)
         elif ctx.target is None or not ctx.target.latency or not is_fixed(graph):
             return graph

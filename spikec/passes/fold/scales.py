@@ -71,7 +71,7 @@ def backward(graph: Graph, name: str, affine: Affine) -> Graph | str:
     node = graph[name]
     if is_connection(node):
         return _rows(graph, node, affine)
-    if not isinstance(node.op, Flatten | Reshape | SumPool | AvgPool):
+    if not isinstance(node.op, Flatten | Reshape | SumPool | AvgPool | MaxPool):
         return f"'{name}' is no connection"
     source = only_input(graph, name)
     if source is None:
@@ -81,6 +81,8 @@ def backward(graph: Graph, name: str, affine: Affine) -> Graph | str:
     given = graph.shapes[source.name]
     if isinstance(node.op, Flatten | Reshape):
         return backward(graph, source.name, affine.reshaped(given))
+    if isinstance(node.op, MaxPool) and np.any(affine.factor <= 0):
+        return f"a factor of 0 or less would change which value '{name}' takes"
     if affine.shifts and _padded(node.op):
         return f"the padding of '{name}' would be shifted"
     moved = affine.over_windows(given, 1 / prod(node.op.kernel) if isinstance(node.op, SumPool) else 1.0)
@@ -170,7 +172,7 @@ def _columns(graph: Graph, node: Node, affine: Affine) -> Graph | str:
 
 
 def _padded(op: SumPool | AvgPool | MaxPool | Conv1d | Conv2d) -> bool:
-    return any(before or after for before, after in op.padding)
+    return not isinstance(op, MaxPool) and any(before or after for before, after in op.padding)
 
 
 def scale_node(graph: Graph, node: Node) -> Graph | str:
