@@ -14,13 +14,14 @@ SCRIPT = Path(__file__).with_name("netx_run.py")
 LIMIT = 240.0
 
 
-def run(path, spikes, folder, *, reset_interval=0, reset_offset=0, inject=False):
+def run(path, spikes, folder, *, reset_interval=0, reset_offset=0, message_bits=0, inject=False):
     """Run samples (N, T, inputs as netx orders them); give `s`, `u/LAYER`, `v/LAYER`, or skip where Lava is absent."""
     lava = find()
     if lava is None:
         pytest.skip("Lava is not installed (spikec lava install)")
     given, made = Path(folder) / "netx_in.npz", Path(folder) / "netx_out.npz"
-    np.savez(given, spikes=spikes, reset_interval=reset_interval, reset_offset=reset_offset, inject=int(inject))
+    settings = {"reset_interval": reset_interval, "reset_offset": reset_offset, "message_bits": message_bits}
+    np.savez(given, spikes=spikes, inject=int(inject), **settings)
     run_worker(lava, SCRIPT, [str(path), str(given), str(made)], LIMIT)
     with np.load(made) as box:
         return {key: box[key] for key in box.files}

@@ -3,8 +3,8 @@
     python netx_run.py NET IN.npz OUT.npz
 
 IN.npz: `spikes` (N, T, inputs) in the order of netx's own input port; `reset_interval` (0: none), `reset_offset`,
-`inject` (1: the input goes to the current of the first layer's neurons). OUT.npz: `s`, `u/LAYER`, `v/LAYER`, each
-(N, T, *shape as netx has it: W, H, C).
+`message_bits` (of the input), `inject` (1: the input goes to the current of the first layer's neurons).
+OUT.npz: `s`, `u/LAYER`, `v/LAYER`, each (N, T, *shape as netx has it: W, H, C).
 """
 
 import sys
@@ -22,7 +22,7 @@ def stub():
     sys.modules[torch_half.__name__] = torch_half
 
 
-def run_sample(path, data, interval, offset, inject):
+def run_sample(path, data, interval, offset, bits, inject):
     """Run one sample, (T, inputs), and give the arrays of OUT without N."""
     from lava.lib.dl.netx import hdf5
     from lava.magma.core.run_conditions import RunSteps
@@ -31,7 +31,8 @@ def run_sample(path, data, interval, offset, inject):
     from lava.proc.io.source import RingBuffer as Source
     from lava.proc.monitor.process import Monitor
 
-    net = hdf5.Network(net_config=path, reset_interval=interval or None, reset_offset=offset)
+    resets = {"reset_interval": interval or None, "reset_offset": offset}
+    net = hdf5.Network(net_config=path, input_message_bits=bits, **resets)
     steps = len(data)
     source = Source(data=np.moveaxis(data, 0, -1))
     sink = Sink(shape=net.out.shape, buffer=steps)
@@ -54,7 +55,7 @@ def main(path, given, made):
     """Run every sample and write what came out."""
     stub()
     box = np.load(given)
-    settings = [int(box[key]) for key in ("reset_interval", "reset_offset", "inject")]
+    settings = [int(box[key]) for key in ("reset_interval", "reset_offset", "message_bits", "inject")]
     results = [run_sample(path, sample, *settings) for sample in box["spikes"]]
     np.savez(made, **{key: np.stack([r[key] for r in results]) for key in results[0]})
 

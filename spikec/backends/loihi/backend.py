@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from spikec.backends.loihi.check import findings
@@ -20,6 +20,9 @@ from spikec.compiler.target import Target
 
 TARGET = Target("loihi2")
 """Loihi 2 as Lava's `fixed_pt` models and Intel's compiler describe it."""
+
+NETX_TARGET = replace(TARGET, exponents=(-8, 0), bias_exponents=(6, 6))
+"""What to quantize for so that netx can say the network: it finds no exponent above 0, and shifts biases by 6."""
 
 GRAPH = "graph.spk"
 NET = "network.net"
