@@ -332,8 +332,10 @@ def test_weights_are_rounded_to_the_nearest_of_the_grid(seed, bits, exponent, si
     unit = made.step * 2.0**made.exponent
     inside = np.abs(made.meant - values * 2.0**size) <= unit / 2 + 1e-9
     assert int(np.count_nonzero(~inside)) <= made.clipped
-    if exponent and size < 13:
-        assert np.abs(made.meant - values * 2.0**size).max() <= 2.0**size * 2.0 ** (1 - bits) + unit / 2
+    plain = on_grid(values * 2.0**size, bits, target, exponent=False)
+    assert np.sum((made.meant - values * 2.0**size) ** 2) <= np.sum((plain.meant - values * 2.0**size) ** 2)
+    if exponent and bits >= 4 and size < 13:
+        assert np.abs(made.meant - values * 2.0**size).max() <= 2.0**size * 2.0 ** (2 - bits)
 
 
 @settings(max_examples=100, deadline=None)

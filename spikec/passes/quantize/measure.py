@@ -17,6 +17,10 @@ from spikec.passes.quantize.grid import Mantissas
 from spikec.passes.quantize.layer import Candidate, Feed, Layer
 
 
+CHUNK = 256
+"""How many steps of a connection are computed at once: enough for speed, little in memory."""
+
+
 @dataclass(frozen=True)
 class Measured:
     """What came out: `differing` of `spikes` trained ones; for a membrane readout the error relative to its spread."""
@@ -81,6 +85,7 @@ class Recording:
         return Measured(0, 0, float(np.sqrt(np.mean(off**2))) / spread, peak)
 
     def _currents(self, feed: Feed, weights: Mantissas) -> Array:
+        """Run a connection alone, (N, T, *made): without delays all steps at once, for it remembers nothing."""
         given = self.given(feed)
         op = fixed_connection(feed, weights, 0.0)
         nodes = (
@@ -88,7 +93,13 @@ class Recording:
             Node("c", op, ("x",)),
             Node("out", Output(), ("c",)),
         )
-        return self.runner.run(Graph(nodes, "candidate"), given).spikes
+        graph = Graph(nodes, "candidate")
+        if isinstance(op, Linear) and op.delays is not None:
+            return self.runner.run(graph, given).spikes
+        rows = given.reshape(-1, 1, *given.shape[2:])
+        parts = [self.runner.run(graph, rows[at : at + CHUNK]).spikes for at in range(0, len(rows), CHUNK)]
+        out = np.concatenate(parts)
+        return out.reshape(self.samples, self.steps, *out.shape[2:])
 
 
 def fixed_connection(feed: Feed, weights: Mantissas, scale: float | Array) -> Linear | Conv1d | Conv2d:

@@ -17,17 +17,19 @@ from spikec.passes.quantize.measure import Measured, Recording
 FRACTIONS = (1.0, 0.97, 0.94, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 1.1, 1.25)
 """Parts of the scale at which the largest weight just fits; above 1 the largest are clipped."""
 
+TRIES = 20
+"""How many of the candidates, the best by their numbers, are run."""
+
 OCTAVES = (0, 1, 2, 3, -1, -2)
 """Doublings of the scale that the exponents of matrices allow."""
 
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """What was chosen for a layer, what it does on calibration data, and among how many."""
+    """What was chosen for a layer, and what it does on calibration data."""
 
     made: Candidate
     measured: Measured | None
-    tried: int
 
 
 def search(layer: Layer, bits: int, target: Target, recorded: Recording | None, by_channel: bool) -> Choice:
@@ -46,9 +48,9 @@ def search(layer: Layer, bits: int, target: Target, recorded: Recording | None, 
     limit = 2.0 ** (target.arithmetic.u_bits - 1 - target.arithmetic.input_exp)
     ranked = sorted(fitting, key=lambda c: (not c.roomy(limit), c.error, -float(np.max(c.scale))))
     if recorded is None:
-        return Choice(next((c for c in ranked if c.bound * c.memory < limit), ranked[0]), None, len(made))
+        return Choice(next((c for c in ranked if c.bound * c.memory < limit), ranked[0]), None)
     best: tuple[tuple[float, ...], Candidate, Measured] | None = None
-    for place, c in enumerate(ranked):
+    for place, c in enumerate(ranked[:TRIES]):
         seen = recorded.measure(layer, c)
         if c.bound * c.memory >= limit and 2 * seen.peak * min(c.memory, recorded.steps) >= limit:
             continue  # its current came near to overflowing
@@ -60,7 +62,7 @@ def search(layer: Layer, bits: int, target: Target, recorded: Recording | None, 
     if best is None:
         small = min(fitting, key=lambda c: (c.bound, c.error))
         best = (), small, recorded.measure(layer, small)
-    return Choice(best[1], best[2], len(made))
+    return Choice(best[1], best[2])
 
 
 def scales(layer: Layer, bits: int, target: Target, by_channel: bool) -> Iterator[Array]:
