@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 
@@ -87,6 +88,22 @@ def bad_files(folder: Path) -> dict[str, str]:
 def test_bad_files(tmp_path: Path, golden: Golden) -> None:
     said = bad_files(tmp_path)
     golden("reader", "\n\n".join(f"== {name}\n{text}" for name, text in said.items()))
+
+
+def test_no_truncated_file_is_read(tmp_path: Path) -> None:
+    """However little is missing. (Bytes changed in place are another matter: HDF5 keeps no checksums of them.)"""
+    path = tmp_path / "a.nir"
+    data = NirBackend().emit(lower(chain(path, affine(EYE, np.ones(3)), lif()))).files["network.nir"]
+    for length in [*np.linspace(0, len(data) - 1, 50).astype(int), len(data) - 1]:
+        path.write_bytes(data[:length])
+        assert refusal(path).startswith("error[nir/unreadable]: not an HDF5 file, or a damaged one:")
+
+
+def test_an_object_that_is_not_a_dataset_is_refused(tmp_path: Path) -> None:
+    path = chain(tmp_path / "a.nir", affine(EYE))
+    with h5py.File(path, "a") as file:
+        file["node/nodes/0/odd"] = np.dtype("f4")
+    assert "damaged one: odd is lost" in refusal(path)
 
 
 @pytest.mark.parametrize(

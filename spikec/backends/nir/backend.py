@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from spikec.backends.nir.check import faults
 from spikec.backends.nir.hdf5 import to_bytes
 from spikec.backends.nir.plan import literal_graph, plan
 from spikec.compiler.artifact import Artifact
 from spikec.compiler.diagnostics import CompileError, Diagnostic, Severity, warning
-from spikec.compiler.ir import Graph
+from spikec.compiler.ir import Graph, Node
 
 NETWORK = "network.nir"
 REPORT = "loss.json"
@@ -55,16 +55,30 @@ class NirBackend:
         return Artifact(self.name, files, facts)
 
     def as_read_by_others(self, graph: Graph) -> Graph:
-        """Give the float graph that a reader builds who follows NIR alone, given our time step.
+        """Give what `as_read_by_others` gives, for this backend's time step."""
+        return as_read_by_others(graph, self.dt)
 
-        Run it beside `graph` on the user's data to count the spikes that differ. A chain of NIR nodes that stands for
-        one node of `graph` keeps that node's name at its end; names have no slash (see `plan`).
 
-        Raises:
-            CompileError: NIR cannot hold the graph.
-        """
-        _refuse(graph)
-        return literal_graph(plan(graph, self.dt), graph.name)
+def as_read_by_others(graph: Graph, dt: float | None = None) -> Graph:
+    """Give the float graph that a reader builds who follows NIR alone, but knows our time step.
+
+    Run it beside `graph` on the user's data to count the spikes that differ. Nodes have the names that they have in
+    `graph`; where several NIR nodes stand for one, the last of them has its name and its output.
+
+    Raises:
+        CompileError: NIR cannot hold the graph.
+    """
+    _refuse(graph)
+    found = plan(graph, dt)
+    literal = literal_graph(found, graph.name)
+    names = {entry["chain"][-1]: name for name, entry in found.note["nodes"].items()}
+    if len({names.get(node.name, node.name) for node in literal}) < len(literal):
+        return literal
+
+    def named(node: Node) -> Node:
+        return replace(node, name=names.get(node.name, node.name), inputs=tuple(names.get(i, i) for i in node.inputs))
+
+    return literal.map(named)
 
 
 def _refuse(graph: Graph) -> None:

@@ -44,6 +44,8 @@ def _tree(group: Any) -> dict[str, Any]:
     """Read a group and everything below it into dicts; text comes as str, an empty dataset as None."""
     tree: dict[str, Any] = {}
     for name, item in group.items():
+        if not hasattr(item, "items") and not hasattr(item, "shape"):  # h5py lists a name whose object is lost
+            raise OSError(f"({name} is lost)")
         tree[name] = _tree(item) if hasattr(item, "items") else _value(item)
     return tree
 

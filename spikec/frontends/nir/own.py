@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -41,8 +42,15 @@ def read_note(graph: RawGraph, tell: Sink) -> Note:
         return Note()
     try:
         note = unpack(str(entry.get("text")), entry.get("arrays") or {})
-        return Note(float(note["dt"]), str(note["name"]), tuple(note["order"]), note["nodes"], note["again"])
-    except (ValueError, KeyError, TypeError) as error:
+        for place in note["nodes"].values():
+            if not place["chain"] or set(place["chain"]) != set(place["parts"]):
+                raise ValueError("it is damaged: a node's parts do not belong together")
+        if not 0 < float(note["dt"]) < inf:
+            raise ValueError(f"it is damaged: {note['dt']} s a step")
+        return Note(
+            float(note["dt"]), str(note["name"]), tuple(note["order"]), dict(note["nodes"]), dict(note["again"])
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         message = f"spikec's note in the metadata is set aside: {error}"
         tell(warning("nir/note", message, graph.where, "write the file again for an exact round trip"))
         return Note()
