@@ -36,10 +36,11 @@ class Neuron(Op):
         post,      subtract: v = v - a s                     post,      value: v = v_reset where s
         next,      subtract: v as above, minus a r           next,      value: v = v_reset where r, before the decay
         next,      value, drop_input: the whole new v is v_reset where r (the input of that step is lost)
-        next_post, subtract: v = v - a (s - r)               next_post, value: v = v - (s - r) v  (s judged before it)
+        next_post: as next, and after s is judged
+                   subtract: v = v - a (s - r)               value: v = v - (s - r) v
         none: nothing
 
-    The spike s is judged on v before a post reset and after a next reset. Last, v = max(v, v_min) if v_min is given.
+    The spike s is judged on v before a post reset and after a next reset (next_post: between its two). Last, v = max(v, v_min) if v_min is given.
     A traced v is after reset and clamp. Start: v = v_init, i = 0, r = 0 taken from v_init.
     Every Number is a scalar or broadcasts against the shape. `dt`, seconds a step, is for the record only.
 

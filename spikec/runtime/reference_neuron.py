@@ -26,10 +26,10 @@ class FloatState:
         op, p = self.op, self.p
         late = np.where(op.reset_when == "post", False, self._above(self.v))
         before = self.v
-        if op.reset == "value" and op.reset_when == "next" and not op.drop_input:
+        if op.reset == "value" and not op.drop_input:
             before = np.where(late, p["v_reset"], before)
         v = p["a_mem"] * before + (1 - p["a_mem"]) * p["v_leak"] + p["g_syn"] * self._current(x) + p["bias"]
-        if op.reset_when == "next":
+        if op.reset_when != "post":
             v = self._reset_next(v, late)
         spikes = self._spikes(v)
         if op.reset_when != "next":
