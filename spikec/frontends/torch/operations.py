@@ -1,0 +1,176 @@
+"""Torch functions that act within a step: sums, constants, reshapes and pools."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from spikec.compiler.ir import Op
+from spikec.frontends.torch.layers import array, avg_pool, max_pool, reshape_op, scale_op
+from spikec.frontends.torch.values import Add, Apply, Const, Expr, Sequence, Value
+
+if TYPE_CHECKING:
+    from spikec.frontends.torch.tracer import Tracer
+
+
+def same(tracer: Tracer, name: str, args: Any, kwargs: Any, result: Any) -> Value | None:
+    """A copy, or a conversion between floating types."""
+    value = tracer.trace.value_of(args[0])
+    return value if value is not None and result.is_floating_point() else None
+
+
+def dropout(tracer: Tracer, name: str, args: Any, kwargs: Any, result: Any) -> Value | None:
+    """F.dropout that is told that it is not training; by default it is, and drops."""
+    training = (dict(zip(("p", "training"), args[1:], strict=False)) | kwargs).get("training", True)
+    return None if training else tracer.trace.value_of(args[0])
+
+
+def each(value: Value, result: Any, make: Callable[[Expr, Any], Expr | None]) -> Value | None:
+    """Apply to a step, or to every step of a sequence that keeps its time axis and its batch."""
+    if not isinstance(value, Sequence):
+        return make(value, result)
+    if value.reduced or value.axis > 1 or result.dim() < 2 or None in value.items:
+        return None
+    first = value.items[0]
+    assert first is not None
+    whole = [first.tensor.shape[0]]
+    whole.insert(value.axis, len(value.items))
+    if list(result.shape[:2]) != whole:
+        return None
+    made = [make(item, result.select(value.axis, t)) for t, item in enumerate(value.items) if item is not None]
+    return None if None in made else Sequence(tuple(made), value.axis)
+
+
+def reshape(tracer: Tracer, name: str, args: Any, kwargs: Any, result: Any) -> Value | None:
+    """Another shape in C order; the batch must stay the first axis."""
+    value = tracer.trace.value_of(args[0])
+
+    def make(item: Expr, made: Any) -> Expr | None:
+        if made.dim() < 1 or item.tensor.shape[0] != made.shape[0]:
+            return None
+        given, size = tuple(item.tensor.shape[1:]), tuple(made.shape[1:])
+        if given == size:
+            return item
+        return Apply(reshape_op(given, size), ("reshape", size), item, tracer.scope, tensor=made)
+
+    return None if value is None else each(value, result, make)
+
+
+def add(tracer: Tracer, name: str, args: Any, kwargs: Any, result: Any) -> Value | None:
+    """Sum or difference of two values, or of a value and a constant."""
+    if kwargs.get("alpha", 1) != 1 or len(args) != 2:
+        return None
+    minus = "sub" in name
+    left, right = (args[1], args[0]) if name in ("__rsub__", "rsub") else args
+    values = [tracer.trace.value_of(side) for side in (left, right)]
+    if any(isinstance(value, Sequence) for value in values):
+        return _add_sequences(tracer, values, minus, result)
+    terms = [
+        _constant(side, result) if value is None else value for side, value in zip((left, right), values, strict=True)
+    ]
+    assert all(isinstance(term, Expr) for term in terms)
+    return _sum(tracer, [term for term in terms if isinstance(term, Expr)], minus, result)
+
+
+def _add_sequences(tracer: Tracer, values: list[Value | None], minus: bool, result: Any) -> Value | None:
+    left, right = values
+    if not isinstance(left, Sequence) or not isinstance(right, Sequence) or left.axis != right.axis:
+        return None
+    if left.reduced or right.reduced or len(left.items) != len(right.items) or None in (*left.items, *right.items):
+        return None
+    pairs = zip(left.items, right.items, strict=True)
+    items = [_sum(tracer, [a, b], minus, result.select(left.axis, t)) for t, (a, b) in enumerate(pairs) if a and b]
+    return None if None in items else Sequence(tuple(items), left.axis)
+
+
+def _sum(tracer: Tracer, terms: list[Expr], minus: bool, result: Any) -> Expr | None:
+    """Make the sum; branches of different shapes (broadcasting between values) are not one."""
+    if any(term.tensor.shape != result.shape for term in terms if not isinstance(term, Const)):
+        return None
+    if minus:
+        terms[1] = _scaled(tracer, terms[1], -1.0, -terms[1].tensor)
+    if len([term for term in terms if isinstance(term, Const)]) == 1:
+        plain = next(term for term in terms if not isinstance(term, Const))
+        constant = next(term for term in terms if isinstance(term, Const)).tensor
+        if bool(constant.any()):
+            offset = per_sample(constant, result)
+            return None if offset is None else _apply_scale(tracer, plain, 1.0, offset, result)
+    return Add(tuple(terms), tracer.scope, tensor=result)
+
+
+def _constant(side: Any, result: Any) -> Expr:
+    import torch
+
+    return Const(tensor=torch.as_tensor(side, dtype=result.dtype))
+
+
+def scale(tracer: Tracer, name: str, args: Any, kwargs: Any, result: Any) -> Value | None:
+    """Multiplication or division by a constant, or a change of sign."""
+    if "neg" in name:
+        value, factor = tracer.trace.value_of(args[0]), -1.0
+        return None if value is None else each(value, result, lambda i, m: _apply_scale(tracer, i, factor, 0.0, m))
+    if len(args) != 2 or kwargs.get("rounding_mode") is not None:
+        return None
+    known = [tracer.trace.value_of(side) for side in args]
+    if (known[0] is None) == (known[1] is None) or ("div" in name and known[0] is None):
+        return None
+    value, other = (known[0], args[1]) if known[0] is not None else (known[1], args[0])
+    assert value is not None
+    if isinstance(value, Sequence) and value.reduced:
+        return None
+    constant = per_sample(_constant(other, result).tensor, result)
+    if constant is None or (isinstance(value, Sequence) and np.ndim(constant)):
+        return None
+    factor = 1.0 / constant if "div" in name else constant
+    return each(value, result, lambda item, made: _apply_scale(tracer, item, factor, 0.0, made))
+
+
+def per_sample(tensor: Any, result: Any) -> Any:
+    """Give a constant as a number or an array that broadcasts against one sample; None if samples differ."""
+    values = array(tensor)
+    if values.size == 1:
+        return float(values.reshape(()))
+    if values.ndim == result.dim():
+        if values.shape[0] > 1 and not np.all(values == values[:1]):
+            return None
+        values = values[0]
+    return values if values.ndim < result.dim() else None
+
+
+def _scaled(tracer: Tracer, term: Expr, factor: float, made: Any) -> Expr:
+    if isinstance(term, Const):
+        return Const(tensor=made)
+    return _apply_scale(tracer, term, factor, 0.0, made)
+
+
+def _apply_scale(tracer: Tracer, item: Expr, factor: Any, offset: Any, made: Any) -> Expr:
+    key = ("scale", np.asarray(factor).tobytes(), np.asarray(offset).tobytes())
+    return Apply(scale_op(factor, offset), key, item, tracer.scope, tensor=made)
+
+
+def pool(tracer: Tracer, name: str, args: Any, kwargs: Any, result: Any) -> Value | None:
+    """F.avg_pool1d/2d and F.max_pool1d/2d, with torch's order of arguments."""
+    value = tracer.trace.value_of(args[0])
+    rank = int(name[-2])
+    average = name.startswith("avg")
+    names = ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad", "divisor_override")
+    if not average:
+        names = ("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")
+    given = dict(zip(names, args[1:], strict=False)) | kwargs
+    try:
+        made = _pool(rank, average, given)
+    except ValueError as error:
+        tracer.refuse("torch/unsupported", f"'{name}': {error}", tracer.scope)
+        return None
+    if value is None or isinstance(value, Sequence) or given.get("return_indices"):
+        return None
+    return Apply(made, (name, repr(sorted(given.items(), key=str))), value, tracer.scope, tensor=result)
+
+
+def _pool(rank: int, average: bool, given: dict[str, Any]) -> Op:
+    common = rank, given["kernel_size"], given.get("stride"), given.get("padding", 0), given.get("ceil_mode", False)
+    if average:
+        return avg_pool(*common, given.get("count_include_pad", True), given.get("divisor_override"))
+    return max_pool(*common, given.get("dilation", 1))
