@@ -3,6 +3,8 @@
 import h5py
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from spikec.compiler.diagnostics import CompileError
 from spikec.compiler.fixed import FixedNeuron
@@ -63,6 +65,7 @@ FAULTY = {
     "half-threshold": [small(neuron={**CUBA, "vThMant": 1.5})],
     "decay-range": [small(neuron={**CUBA, "vDecay": 6000, "iDecay": -1})],
     "nan": [small(weight=np.array([[np.nan, 2], [np.inf, 4]]))],
+    "too-large": [small(bias=np.array([1e30, 1]))],
     "text-weight": [small(weight=np.array([[b"a", b"b"]]))],
     "weight-range": [small(weight=np.array([[300, 2], [4, 6]]))],
     "negative-range": [small(weight=np.array([[-300, -2], [-4, -6]]))],
@@ -129,6 +132,17 @@ def test_what_is_no_hdf5_file_is_unreadable(tmp_path, name):
     assert len(diagnostic.message.splitlines()) == 1
 
 
+@given(st.floats(0.01, 0.999))
+@settings(max_examples=30, deadline=None)
+def test_a_file_cut_off_anywhere_is_unreadable(tmp_path_factory, part):
+    """However much of it is left."""
+    path = put(tmp_path_factory.mktemp("net") / "net.net", small(), small(bias=np.ones(2)))
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(part * len(whole))])
+    with pytest.raises(CompileError, match="netx/unreadable"):
+        lower(path)
+
+
 @pytest.mark.parametrize("name", ["no-layers", "gap"])
 def test_layers_must_be_there(tmp_path, golden, name):
     """A group `layer`, numbered from 0."""
@@ -174,8 +188,8 @@ def test_graded_input_reaches_the_first_layer_alone(tmp_path):
 def test_networks_of_lava_dl_run_in_the_engine(shared_data, name, inputs, rate):
     """The engine's u, v and spikes are the reference's."""
     graph = lower(shared_data / "lava_dl" / f"{name}.net", reset_interval=64, reset_offset=1)
-    given = (np.random.default_rng(1).random((2, 100, inputs)) < rate).astype(np.int32)
-    expected, found = (runner.run(graph, given, trace=True) for runner in (Reference(), Engine()))
+    spikes = (np.random.default_rng(1).random((2, 100, inputs)) < rate).astype(np.int32)
+    expected, found = (runner.run(graph, spikes, trace=True) for runner in (Reference(), Engine()))
     assert expected.spikes.sum() > 50
     assert set(found.traces) == set(expected.traces)
     for key, array in expected.traces.items():

@@ -13,6 +13,7 @@ import numpy as np
 from spikec.compiler.diagnostics import CompileError, fail
 from spikec.compiler.weights import Array
 
+LARGEST = (1 << 31) - 1
 HELP = "export it again with SLAYER's export_hdf5"
 
 
@@ -43,6 +44,8 @@ class Entry:
         if not np.all(np.isfinite(value)):
             bad = int(np.count_nonzero(~np.isfinite(value)))
             raise fail("netx/not-finite", f"{bad} entries of '{name}' are NaN or infinite", self.where, "train again")
+        if np.any(np.abs(value.astype(np.float64)) > LARGEST):
+            raise fail("netx/too-large", f"'{name}' holds numbers beyond 32 bits", self.where, HELP)
         return value
 
     def whole(self, name: str) -> int | Array:
