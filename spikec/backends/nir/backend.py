@@ -12,9 +12,11 @@ from spikec.backends.nir.plan import literal_graph, plan
 from spikec.compiler.artifact import Artifact
 from spikec.compiler.diagnostics import CompileError, Diagnostic, Severity, warning
 from spikec.compiler.ir import Graph, Node
+from spikec.compiler.serialize import dumps
 
 NETWORK = "network.nir"
 REPORT = "loss.json"
+GRAPH = "graph.spk"
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,9 @@ class NirBackend:
             )
 
     def emit(self, graph: Graph) -> Artifact:
-        """Make the artifact: `network.nir`, and `loss.json` with what a reader of NIR alone does otherwise.
+        """Make the artifact.
+
+        Files: `network.nir`; `loss.json`, what a reader of NIR alone does otherwise; `graph.spk`, the graph itself.
 
         Raises:
             CompileError: NIR cannot hold the graph.
@@ -50,7 +54,7 @@ class NirBackend:
         found = plan(graph, self.dt)
         data = to_bytes(found)
         report = {"dt": found.dt, "losses": [loss.fact for loss in found.losses]}
-        files = {NETWORK: data, REPORT: (json.dumps(report, indent=1) + "\n").encode()}
+        files = {GRAPH: dumps(graph), NETWORK: data, REPORT: (json.dumps(report, indent=1) + "\n").encode()}
         facts = {"network": NETWORK, "nodes": len(found.parts), "bits_on_target": 8 * len(data), **report}
         return Artifact(self.name, files, facts)
 
