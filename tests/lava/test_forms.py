@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 
 import numpy as np
 import pytest
+from _pytest.mark import ParameterSet
 
 from spikec.backends.loihi.lavanet import custom_nodes, describe
 from spikec.compiler.fixed import FixedNeuron
@@ -163,6 +165,26 @@ OURS: dict[str, Graph] = {
 """Networks that need a process of our own."""
 
 
+SLOW = {
+    "grouped conv on a reshaped input, bias a channel",
+    "conv of two summed inputs",
+    "conv of unequal padding and with an exponent",
+    "linear over the last of two axes, with synapse delays",
+    "sources of unequal delay into one connection of graded messages",
+    "a recurrent connection before its neuron, with bias",
+    "a connection as output",
+    "two connections in a row",
+    "delays an input before a sum that is shifted right",
+    "a membrane sent on",
+}
+"""Left to `make test-long`: each run of Lava takes a second or two."""
+
+
+def names(networks: Iterable[str]) -> list[ParameterSet]:
+    """Give the names as parameters, some of them slow."""
+    return [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in networks]
+
+
 def run(lava: LavaEnv, graph: Graph) -> None:
     """Compare Lava with the reference on three samples."""
     size = graph.shapes["in"]
@@ -174,7 +196,7 @@ def run(lava: LavaEnv, graph: Graph) -> None:
 
 
 @pytest.mark.lava
-@pytest.mark.parametrize("name", FORMS)
+@pytest.mark.parametrize("name", names(FORMS))
 def test_a_native_form_is_equal(lava: LavaEnv, name: str) -> None:
     kinds, graph = FORMS[name]
     assert not custom_nodes(graph)
@@ -184,7 +206,7 @@ def test_a_native_form_is_equal(lava: LavaEnv, name: str) -> None:
 
 
 @pytest.mark.lava
-@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("name", names(OURS))
 def test_a_form_of_our_own_is_equal_and_says_why(lava: LavaEnv, name: str) -> None:
     assert custom_nodes(OURS[name])
     run(lava, OURS[name])

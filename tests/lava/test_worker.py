@@ -92,7 +92,7 @@ def test_a_network_that_takes_too_long_leaves_nothing(lava: LavaEnv) -> None:
     graph, inputs = native(2)
     long = np.repeat(inputs[:1], 20_000, axis=1)
     with pytest.raises(CompileError, match="lava/timeout"):
-        LavaRunner(describe(graph), 5, lava).run(graph, long)
+        LavaRunner(describe(graph), 3, lava).run(graph, long)
     assert leftovers() == []
 
 
