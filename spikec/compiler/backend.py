@@ -13,8 +13,15 @@ from spikec.compiler.ir import Graph
 class Backend(Protocol):
     """A place where a network can go."""
 
-    name: str
-    description: str
+    @property
+    def name(self) -> str:
+        """Name of the target, as users type it."""
+        ...
+
+    @property
+    def description(self) -> str:
+        """Say in one line what the target is."""
+        ...
 
     def check(self, graph: Graph) -> Iterator[Diagnostic]:
         """Yield every reason why the graph would not fit or not mean the same, one small rule each."""

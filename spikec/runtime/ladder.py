@@ -21,7 +21,8 @@ class Rung:
 
     `run` takes inputs (N, T, *shape) and gives outputs and traces with the known latency removed, all of T steps.
     `against` names the rung below that it is compared with; `exact` says that a single differing cell is a fault;
-    `keys` are the traces to compare (`s/NODE`, `u/NODE`, `v/NODE`), in the order of layers; None: all that both have.
+    `keys` are the traces to compare (`s/NODE`, `u/NODE`, `v/NODE`), in the order of layers; None: all
+    outputs `s/NODE` that both have (states in other units cannot be compared).
     `skipped` says why the rung cannot run here, if it cannot.
     """
 
@@ -95,7 +96,11 @@ def _judge(
     result = results[rung.name]
     if rung.against in results:
         below = results[rung.against]
-        keys = rung.keys if rung.keys is not None else [key for key in below.traces if key in result.traces]
+        keys = (
+            rung.keys
+            if rung.keys is not None
+            else [key for key in below.traces if key in result.traces and key.startswith("s/")]
+        )
         agreement = compare(below.traces, result.traces, keys, first_sample=start)
         report = replace(report, agreement=report.agreement + agreement)
     if labels is not None and report.correct is not None:

@@ -43,26 +43,19 @@ class Reference:
         fixed = is_fixed(graph)
         given = check_inputs(graph, inputs, fixed=fixed).astype(np.int64 if fixed else self.dtype)
         run = _Run(graph, given.shape[0], np.dtype(given.dtype))
-        wanted = {node.name for node in graph if trace is True or (trace and node.name in trace)}
-        wanted |= {node.name for node in graph.of(Output)}
-        records: dict[str, list[Array]] = {}
+        wanted = [n.name for n in graph if isinstance(n.op, Output) or _asked(trace, n.name)]
+        records: dict[str, list[Array]] = {key: [] for name in wanted for key in run.keys(name)}
         for t in range(given.shape[1]):
             run.step(t, given[:, t])
-            for name in wanted:
-                records.setdefault(f"s/{name}", []).append(run.now[name])
-                state = run.states.get(name)
-                if isinstance(state, FloatState | FixedState):
-                    records.setdefault(f"u/{name}", []).append(state.u)
-                    records.setdefault(f"v/{name}", []).append(state.v)
+            for key, steps in records.items():
+                steps.append(run.value(key))
         kind = np.int32 if fixed else self.dtype
-        arrays = {key: np.stack(steps, axis=1).astype(kind) for key, steps in records.items()}
-        for name in wanted - {key[2:] for key in arrays}:  # no step at all: keep the shapes
-            arrays[f"s/{name}"] = np.zeros((given.shape[0], 0, *graph.shapes[name]), kind)
+        empty = {key: run.value(key)[:, None][:, :0] for key in records}  # keeps the shapes where there is no step
+        arrays = {
+            key: (np.stack(steps, axis=1) if steps else empty[key]).astype(kind) for key, steps in records.items()
+        }
         outputs = {node.name: arrays[f"s/{node.name}"] for node in graph.of(Output)}
-        return Result(
-            outputs,
-            {key: array for key, array in arrays.items() if trace and key[2:] in wanted and _asked(trace, key[2:])},
-        )
+        return Result(outputs, {key: array for key, array in arrays.items() if _asked(trace, key[2:])})
 
 
 def _asked(trace: Trace, name: str) -> bool:
@@ -114,6 +107,19 @@ class _Run:
             delays = node.op.delays if isinstance(node.op, Linear) else None
             return History(node.op.latency + (0 if delays is None else int(np.max(delays, initial=0))))
         return None
+
+    def keys(self, name: str) -> tuple[str, ...]:
+        """Give the keys under which a node is traced: its output, and a neuron's current and membrane potential."""
+        kinds = "suv" if isinstance(self.states.get(name), FloatState | FixedState) else "s"
+        return tuple(f"{kind}/{name}" for kind in kinds)
+
+    def value(self, key: str) -> Array:
+        """Give what a key stands for at this step."""
+        kind, name = key[0], key[2:]
+        state = self.states.get(name)
+        if kind == "s" or not isinstance(state, FloatState | FixedState):
+            return self.now[name]
+        return state.u if kind == "u" else state.v
 
     def step(self, t: int, given: Array) -> None:
         """Compute every node once, in order; what stands later still holds its output of the previous step."""

@@ -1,0 +1,159 @@
+"""The words of the command line: sub-commands and their options."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import spikec
+from spikec.cli import commands
+
+EPILOG = """examples:
+  spikec compile net.py:build --weights net.pt --calibrate train.npz -t loihi2 -o build/
+  spikec run build/ --input test.npz -o out.npz
+  spikec verify net.py:build --weights net.pt --artifact build/ --input test.npz
+  spikec inspect net.nir
+
+exit codes: 0 done, 1 diagnostics, 2 usage, 3 an exact rung of verify differed"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Give the parser of the whole command line."""
+    whole = argparse.ArgumentParser(
+        "spikec",
+        description="Compile trained spiking networks for neuromorphic hardware, and show that nothing changed.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    whole.add_argument("--version", action="version", version=f"spikec {spikec.__version__}")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("-v", "--verbose", action="store_true", help="show every remark")
+    common.add_argument("-q", "--quiet", action="store_true", help="show errors and results only")
+    sub = whole.add_subparsers(metavar="COMMAND", required=True)
+
+    def command(name: str, run: Callable[..., int], help: str) -> argparse.ArgumentParser:
+        made = sub.add_parser(name, parents=[common], help=help, description=help)
+        made.set_defaults(command=run)
+        return made
+
+    _compile(command("compile", commands.compile_, "compile a trained network to an artifact"))
+    _run(command("run", commands.run, "run a model or an artifact on the host"))
+    _verify(command("verify", commands.verify, "climb the ladder: source framework down to the target, spike by spike"))
+    _inspect(command("inspect", commands.inspect, "show the layers of a model or an artifact"))
+    command("passes", commands.passes, "list the passes and their options")
+    command("targets", commands.targets, "list the targets")
+    command("doctor", commands.doctor, "show what is installed and what works here")
+    _lava(command("lava", commands.lava, "install or inspect Lava's own environment"))
+    return whole
+
+
+def _model(made: argparse.ArgumentParser, what: str) -> None:
+    made.add_argument("model", metavar=what, help=".nir, .net, .spk, or FILE.py:OBJECT that builds a torch module")
+    group = made.add_argument_group("reading the model")
+    group.add_argument("--weights", type=Path, metavar="FILE", help="state dict for FILE.py:OBJECT")
+    group.add_argument(
+        "--unsafe-weights",
+        action="store_true",
+        help="read weights with pickle: this RUNS CODE that the file contains; only for files you made yourself",
+    )
+    group.add_argument(
+        "--time-axis", choices=("0", "1", "none"), default="0", help="axis of time in the network's input (default 0)"
+    )
+    group.add_argument("--dt", type=_positive, default=1e-3, metavar="SECONDS", help="length of a step (default 1e-3)")
+    group.add_argument("--readout", choices=("auto", "spikes", "membrane"), default="auto", help="what is the output")
+    group.add_argument("--example", metavar="DATA", help="input on which a torch network is traced")
+    group.add_argument(
+        "--nir",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="what NIR leaves open: reset=subtract, dt=1e-4, ...",
+    )
+    group.add_argument(
+        "--net",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="of a .net file: reset_interval=32, input_message_bits=8",
+    )
+
+
+def _events(made: argparse.ArgumentParser) -> None:
+    group = made.add_argument_group("binning of event recordings")
+    group.add_argument("--bin", metavar="TIME", help="length of a bin: 1ms, 500us")
+    group.add_argument("--steps", type=int, metavar="T", help="number of steps")
+    group.add_argument("--shape", metavar="P,Y,X", help="shape of a step: 2,34,34; one number flattens it")
+    group.add_argument("--rounding", choices=("nearest", "floor"), default="nearest", help="of time to bins")
+
+
+def _compile(made: argparse.ArgumentParser) -> None:
+    _model(made, "MODEL")
+    _events(made)
+    made.add_argument("-t", "--target", required=True, help="loihi2 or nir; `spikec targets` lists them")
+    chosen = made.add_mutually_exclusive_group()
+    chosen.add_argument("-p", "--passes", default="", metavar="PIPELINE", help='such as "quantize{bits=6}"')
+    chosen.add_argument("-r", "--recipe", type=Path, metavar="FILE.toml", help="the pipeline as a TOML file")
+    made.add_argument("--calibrate", metavar="DATA", help="samples to choose scales on and to measure with")
+    made.add_argument("--labels", metavar="FILE", help="classes of the calibration samples")
+    made.add_argument("--samples", type=int, default=64, metavar="N", help="use the first N of them (default 64)")
+    made.add_argument(
+        "-o", "--output", type=Path, metavar="DIR", help="where to write the artifact (default: build/TARGET)"
+    )
+    made.add_argument("--seed", type=int, default=0)
+    made.add_argument("--print-ir", action="store_true", help="print the graph before and after every pass")
+    group = made.add_argument_group("where the target cannot say what was trained")
+    group.add_argument("--reset", choices=("error", "hard", "exact"), default="error", help="soft reset")
+    group.add_argument(
+        "--compare", choices=("error", "strict", "exact"), default="error", help="spike at v >= threshold"
+    )
+    group.add_argument("--maxpool", choices=("error", "spikes"), default="error", help="max pooling of currents")
+    group.add_argument(
+        "--initial", choices=("error", "zero", "exact"), default="error", help="initial membrane potential"
+    )
+
+
+def _run(made: argparse.ArgumentParser) -> None:
+    _model(made, "ARTIFACT|MODEL")
+    _events(made)
+    made.add_argument("--input", required=True, metavar="DATA", help=".npz or .npy: spikes (N, T, *shape), or events")
+    made.add_argument("--labels", metavar="FILE", help="classes, for accuracy")
+    made.add_argument("--engine", choices=("fast", "reference", "lava"), default="fast")
+    made.add_argument(
+        "--trace", nargs="?", const=True, default=False, metavar="NODE,...", help="record outputs, u and v"
+    )
+    made.add_argument("--align", action="store_true", help="remove the known latency")
+    made.add_argument("-o", "--output", type=Path, metavar="OUT.npz")
+    made.add_argument(
+        "--timeout", type=_positive, default=600.0, metavar="SECONDS", help="limit for Lava (default 600)"
+    )
+
+
+def _verify(made: argparse.ArgumentParser) -> None:
+    _model(made, "MODEL|ARTIFACT")
+    _events(made)
+    made.add_argument("--artifact", type=Path, metavar="DIR", help="what was compiled from MODEL")
+    made.add_argument("--input", required=True, metavar="DATA", help=".npz or .npy: spikes (N, T, *shape), or events")
+    made.add_argument("--labels", metavar="FILE", help="classes, for accuracy")
+    made.add_argument("--samples", type=int, metavar="N", help="use the first N samples")
+    made.add_argument("--no-lava", action="store_true", help="leave that rung out")
+    made.add_argument(
+        "--timeout", type=_positive, default=600.0, metavar="SECONDS", help="limit for Lava (default 600)"
+    )
+    made.add_argument("--json", type=Path, metavar="FILE", help="write the reports as JSON too")
+
+
+def _inspect(made: argparse.ArgumentParser) -> None:
+    _model(made, "MODEL|ARTIFACT")
+    made.add_argument("--ir", action="store_true", help="print the textual IR")
+
+
+def _lava(made: argparse.ArgumentParser) -> None:
+    made.add_argument("action", choices=("install", "status"))
+
+
+def _positive(text: str) -> float:
+    number = float(text)
+    if not number > 0:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return number

@@ -1,0 +1,161 @@
+"""Compiling: load, run the passes, check, measure on the user's data, emit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spikec.compiler.artifact import Artifact
+from spikec.compiler.context import Calibration, Context, Progress, Quiet
+from spikec.compiler.diagnostics import CompileError, Diagnostic, Findings, Severity, Sink, fail, ignore
+from spikec.compiler.ir import Graph
+from spikec.compiler.ops import Input
+from spikec.compiler.pipeline import Pass, Step, run_pipeline
+from spikec.compiler.serialize import dumps
+from spikec.compiler.spec import describe, parse
+from spikec.compiler.target import Choices
+from spikec.compiler.verify import is_fixed
+from spikec.driver import measure
+from spikec.driver.data import calibration, repeat_static
+from spikec.driver.load import QUANTIZED_FILE, TRAINED_FILE, LoadOptions, Model, load_model, with_example
+from spikec.driver.targets import Route, route
+
+
+@dataclass(frozen=True, eq=False)
+class CompileOptions:
+    """Everything about a compilation but the model, the target and the user's passes.
+
+    calibrate: samples (N, T, *shape) with or without labels (`spikec.driver.data.calibration`). steps: for how many
+    steps a static input is repeated. choices: what may be given up where the target cannot say it. watch: sees every
+    graph. See LoadOptions for `load`.
+    """
+
+    load: LoadOptions = field(default_factory=LoadOptions)
+    calibrate: Any = None
+    steps: int | None = None
+    seed: int = 0
+    choices: Choices = field(default_factory=Choices)
+    progress: Progress = field(default_factory=Quiet)
+    remark: Sink = ignore
+    watch: Callable[[Step], None] = lambda _: None
+
+
+def compile_model(model: Any, target: str, passes: str | Sequence[Pass], options: CompileOptions) -> Artifact:
+    """Compile a model to an artifact (`spikec.compile` is this with plain arguments).
+
+    Raises:
+        CompileError: every reason why it cannot be compiled; nothing has been written then.
+    """
+    from spikec.passes import ALL
+
+    way = route(target, options.choices)
+    own = parse(passes, ALL) if isinstance(passes, str) else tuple(passes)
+    data = calibration(options.calibrate, options.load.time_axis)
+    told = Findings()
+
+    def remark(finding: Diagnostic) -> None:
+        told(finding)
+        options.remark(finding)
+
+    load = options.load if data is None else with_example(options.load, data.inputs, options.steps)
+    loaded = load_model(model, load, remark=remark)
+    data = _fitting(data, loaded, options)
+    context = Context(options.seed, data, way.description, measure.runner(), options.progress, remark)
+    seen: dict[str, Graph] = {}
+    graph, steps = _lower(loaded, way, own, context, options, seen)
+    _check(way, graph, remark)
+    with options.progress.task(f"emitting {target}"):
+        artifact = way.backend.emit(graph)
+    facts = {
+        **artifact.facts,
+        "source": _source_name(loaded.source),
+        "passes": [describe(step) for step in steps],
+        "choices": {name: getattr(options.choices, name) for name in Choices.__dataclass_fields__},
+        "seed": options.seed,
+        "remarks": [_plain(finding) for finding in told],
+    }
+    measured = measure.on_samples(loaded.graph, graph, artifact, data, options.progress) if data is not None else None
+    if measured is not None:
+        facts["measured"] = measured
+        options.remark(Diagnostic("compile/measured", measure.in_words(measured), severity=Severity.REMARK))
+    files = dict(artifact.files)
+    if not is_fixed(loaded.graph):
+        files[TRAINED_FILE] = dumps(loaded.graph)
+    if "quantize" in seen:
+        files[QUANTIZED_FILE] = dumps(seen["quantize"])
+    return Artifact(artifact.target, files, facts)
+
+
+def _lower(
+    loaded: Model,
+    way: Route,
+    own: tuple[Pass, ...],
+    context: Context,
+    options: CompileOptions,
+    seen: dict[str, Graph],
+) -> tuple[Graph, tuple[Pass, ...]]:
+    """Run the passes of the route around the user's own; a graph that is in integers already takes only the latter.
+
+    The graph after each pass is put into `seen`.
+    """
+
+    def watch(step: Step) -> None:
+        seen[step.name] = step.after
+        options.watch(step)
+
+    if is_fixed(loaded.graph):
+        if way.description is None:
+            message = f"the target '{way.backend.name}' takes networks as they were trained; this one is in integers"
+            raise fail("target/fixed-graph", message, loaded.source, "compile the trained network instead")
+        steps = own
+    else:
+        named = {step.name for step in own}
+        before = tuple(step for step in way.before if step.name not in named)
+        after = tuple(step for step in way.after if step.name not in named)
+        steps = (*before, *own, *after)
+    with options.progress.task("running passes"):
+        return run_pipeline(loaded.graph, steps, context, watch), steps
+
+
+def _fitting(data: Calibration | None, loaded: Model, options: CompileOptions) -> Calibration | None:
+    """Give a static input its time axis, and refuse data that does not fit the network."""
+    if data is None:
+        return None
+    size = loaded.graph.shapes[loaded.graph.of(Input)[0].name]
+    inputs = repeat_static(data.inputs, len(size), options.steps)
+    if inputs.shape[2:] != size:
+        taken = ", ".join(["samples", "steps", *map(str, size)])
+        message = f"the calibration data has shape {list(inputs.shape)}; the network takes ({taken})"
+        raise fail("data/shape", message, loaded.source)
+    if not np.all(np.isfinite(inputs)):
+        raise fail("data/not-finite", "the calibration data holds NaN or infinity", loaded.source)
+    return Calibration(inputs, data.labels)
+
+
+def _check(way: Route, graph: Graph, remark: Sink) -> None:
+    found = Findings()
+    for diagnostic in way.backend.check(graph):
+        found(diagnostic)
+        if diagnostic.severity is not Severity.ERROR:
+            remark(diagnostic)
+    if found.errors:
+        raise CompileError(found.errors)
+
+
+def _source_name(source: str) -> str:
+    """Give the file's own name: an artifact holds no path of one machine."""
+    head, colon, tail = source.partition(".py:")
+    return f"{Path(head).name}{colon}{tail}" if colon else Path(source).name
+
+
+def _plain(finding: Diagnostic) -> dict[str, str]:
+    return {
+        "severity": finding.severity.value,
+        "code": finding.code,
+        "message": finding.message,
+        "where": finding.where,
+    }

@@ -1,0 +1,106 @@
+"""The user's data on its way in: calibration samples and example inputs as arrays (N, T, *shape)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from spikec.compiler.context import Calibration
+from spikec.compiler.diagnostics import fail
+from spikec.compiler.weights import Array
+
+SAMPLES = 128
+"""A loader is read until it has given this many samples."""
+
+
+def to_array(value: Any) -> Array:
+    """Turn an array, a tensor or nested numbers into a NumPy array."""
+    if hasattr(value, "detach"):
+        value = value.detach().cpu().numpy()
+    return np.asarray(value)
+
+
+def calibration(data: Any, time_axis: int | None) -> Calibration | None:
+    """Give calibration samples (N, T, *shape) from what users have at hand.
+
+    Args:
+        data: None; an array or tensor; a pair (inputs, labels); a Calibration; or a loader that yields batches of
+            either, which is read until it has given 128 samples. Arrays and pairs are (N, T, *shape). A loader's
+            batches lie as the network's own input does: (T, N, *shape) where `time_axis` is 0.
+        time_axis: the network's time axis.
+
+    Raises:
+        CompileError: there is nothing in it, or labels and inputs differ in number.
+    """
+    if data is None or isinstance(data, Calibration):
+        return data
+    if _is_array(data):
+        return _checked(to_array(data), None)
+    if isinstance(data, tuple) and len(data) == 2 and all(map(_is_array, data)):
+        return _checked(to_array(data[0]), to_array(data[1]))
+    if isinstance(data, Iterable):
+        return _from_loader(data, time_axis)
+    raise fail(
+        "data/unknown", f"calibration data cannot be a {type(data).__name__}", help="give an array (N, T, *shape)"
+    )
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, np.ndarray) or hasattr(value, "detach")
+
+
+def _from_loader(loader: Iterable[Any], time_axis: int | None) -> Calibration:
+    inputs: list[Array] = []
+    labels: list[Array] = []
+    for batch in islice(loader, SAMPLES):
+        pair = batch if isinstance(batch, Sequence) and not _is_array(batch) else (batch,)
+        array = to_array(pair[0])
+        inputs.append(array.swapaxes(0, 1) if time_axis == 0 else array)
+        if len(pair) > 1:
+            labels.append(to_array(pair[1]).reshape(-1))
+        if sum(map(len, inputs)) >= SAMPLES:
+            break
+    if not inputs:
+        raise fail("data/empty", "the calibration loader gave no samples")
+    together = np.concatenate(inputs)[:SAMPLES]
+    return _checked(together, np.concatenate(labels)[:SAMPLES] if labels else None)
+
+
+def _checked(inputs: Array, labels: Array | None) -> Calibration:
+    if not len(inputs):
+        raise fail("data/empty", "the calibration data holds no sample")
+    if labels is not None and len(labels) != len(inputs):
+        raise fail("data/labels", f"{len(labels)} labels stand beside {len(inputs)} samples")
+    return Calibration(inputs, labels)
+
+
+def repeat_static(inputs: Array, rank: int, steps: int | None) -> Array:
+    """Repeat an input without a time axis (N, *shape) every step (direct coding); others are given back as they are.
+
+    Args:
+        inputs: (N, *shape) or (N, T, *shape).
+        rank: number of axes of the network's input.
+        steps: how many steps to repeat for.
+
+    Raises:
+        CompileError: the input has no time axis and no number of steps was given.
+    """
+    if inputs.ndim != rank + 1:
+        return inputs
+    if not steps:
+        message = f"the input has shape {list(inputs.shape)} and no time axis"
+        raise fail("data/no-time-axis", message, help="say for how many steps it is repeated: --steps T")
+    return np.repeat(inputs[:, None], steps, axis=1)
+
+
+def as_network_input(inputs: Array, time_axis: int | None, *, static: bool = False) -> Array:
+    """Lay samples (N, T, *shape) as the network takes them: (T, N, *shape) for time axis 0; None: the first step.
+
+    A static input (N, *shape), which the network itself repeats, is given as it is.
+    """
+    if static or time_axis == 1:
+        return inputs
+    return inputs.swapaxes(0, 1) if time_axis == 0 else inputs[:, 0]

@@ -1,0 +1,186 @@
+"""Verifying: builds the ladder for a model and its artifact, from the source framework down to the target."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from math import prod
+from typing import Any
+
+from spikec.compiler import artifact as artifacts
+from spikec.compiler.artifact import Artifact
+from spikec.compiler.context import Progress, Quiet
+from spikec.compiler.diagnostics import CompileError, Sink, fail, ignore
+from spikec.compiler.fixed import FixedNeuron
+from spikec.compiler.ir import Graph
+from spikec.compiler.neurons import Neuron
+from spikec.compiler.runner import Result, Runner, align, pad_steps
+from spikec.compiler.schedule import latencies
+from spikec.compiler.serialize import loads
+from spikec.compiler.verify import is_fixed
+from spikec.compiler.weights import Array
+from spikec.driver.data import to_array
+from spikec.driver.load import (
+    QUANTIZED_FILE,
+    LoadOptions,
+    Model,
+    compiled_graph,
+    load_model,
+    trained_graph,
+    with_example,
+)
+from spikec.driver.measure import encoded, run_aligned
+from spikec.driver.running import lava_runner, ready
+from spikec.runtime.engine import Engine
+from spikec.runtime.ladder import Rung, RungReport, climb
+from spikec.runtime.reference import Reference
+
+TRACE_BYTES = 256_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class VerifyOptions:
+    """How to verify.
+
+    `lava`: whether to run that rung; `timeout`: its limit in seconds. `batch`: samples at a time; None takes as many
+    as hold their traces in about 256 MB a rung.
+    """
+
+    load: LoadOptions = field(default_factory=LoadOptions)
+    steps: int | None = None
+    lava: bool = True
+    timeout: float = 600.0
+    batch: int | None = None
+    progress: Progress = field(default_factory=Quiet)
+    remark: Sink = ignore
+
+
+def verify_model(
+    model: Any, artifact: Artifact | None, inputs: Any, labels: Any | None, options: VerifyOptions
+) -> tuple[RungReport, ...]:
+    """Climb the ladder.
+
+    Args:
+        model: the model (None: only what the artifact holds), or an artifact itself.
+        artifact: what was compiled from it.
+        inputs: (N, T, *shape), or (N, *shape) repeated for `steps` steps.
+        labels: (N,) classes, or None.
+        options: how to verify.
+
+    Raises:
+        CompileError: the model cannot be read, or the input does not fit it.
+    """
+    if isinstance(model, str) and artifacts.is_artifact(model):
+        model = artifacts.read(model)
+    if isinstance(model, Artifact):
+        model, artifact = None, model
+    array = to_array(inputs)
+    loaded = _loaded(model, artifact, replace(options, load=with_example(options.load, array, options.steps)))
+    given = ready(loaded.graph, array, options.steps)
+    classes = None if labels is None else to_array(labels).reshape(-1)
+    if classes is not None and len(classes) != len(given):
+        raise fail("data/labels", f"{len(classes)} labels stand beside {len(given)} samples")
+    rungs = build_rungs(loaded, artifact, options)
+    batch = options.batch or _batch(loaded.graph, given.shape[1])
+    return climb(rungs, given, classes, options.progress, batch=batch)
+
+
+def _batch(graph: Graph, steps: int) -> int:
+    """Give how many samples at a time keep the traces of a rung (4 bytes each of output, u and v) within the bound."""
+    cells = sum(prod(graph.shapes[name]) for name in neurons(graph))
+    return max(1, TRACE_BYTES // max(1, 12 * cells * steps))
+
+
+def _loaded(model: Any, artifact: Artifact | None, options: VerifyOptions) -> Model:
+    if model is not None:
+        return load_model(model, options.load, remark=options.remark)
+    assert artifact is not None
+    return Model(trained_graph(artifact), artifact.target)
+
+
+def build_rungs(loaded: Model, artifact: Artifact | None, options: VerifyOptions) -> tuple[Rung, ...]:
+    """Give the rungs that this model and artifact have, highest first."""
+    rungs: list[Rung] = []
+    if not is_fixed(loaded.graph):
+        if loaded.native is not None:
+            rungs.append(Rung("framework", loaded.native))
+        rungs.append(_on_reference("float reference", loaded.graph, "framework"))
+    if artifact is not None and artifact.target == "nir":
+        return (*rungs, *_nir_rungs(artifact, options))
+    fixed = loaded.graph if artifact is None else compiled_graph(artifact)
+    if is_fixed(fixed):
+        rungs.extend(_fixed_rungs(fixed, artifact, options))
+    return tuple(rungs)
+
+
+def _on_reference(
+    name: str, graph: Graph, against: str, keys: tuple[str, ...] | None = None, *, exact: bool = False
+) -> Rung:
+    keep = neurons(graph)
+
+    def run(inputs: Array) -> Result:
+        return run_aligned(graph, inputs, Reference(), trace=keep)
+
+    return Rung(name, run, against, exact, keys)
+
+
+def _fixed_rungs(fixed: Graph, artifact: Artifact | None, options: VerifyOptions) -> list[Rung]:
+    """Integers: as quantized (no latency), as lowered, in the engine, in Lava."""
+    states = state_keys(fixed)
+    rungs = []
+    if artifact is not None and QUANTIZED_FILE in artifact.files:
+        quantized = loads(artifact.files[QUANTIZED_FILE], QUANTIZED_FILE)
+        rungs.append(_on_reference("quantized", quantized, "float reference"))
+    rungs.append(_on_reference("fixed reference", fixed, "quantized" if rungs else "", states, exact=bool(rungs)))
+    rungs.append(Rung("engine", _aligned_run(fixed, Engine()), "fixed reference", True, states))
+    rungs.append(_lava_rung(fixed, artifact, states, options))
+    return rungs
+
+
+def _lava_rung(fixed: Graph, artifact: Artifact | None, states: tuple[str, ...], options: VerifyOptions) -> Rung:
+    """Lava, or the reason why it is skipped."""
+
+    def unused(_: Array) -> Result:
+        raise AssertionError("a skipped rung is never run")
+
+    if not options.lava:
+        return Rung("Lava", unused, "fixed reference", True, states, skipped="not asked for")
+    try:
+        chosen = lava_runner(fixed, artifact, options.timeout)
+    except CompileError as error:
+        return Rung("Lava", unused, "fixed reference", True, states, skipped=error.diagnostics[0].message)
+    return Rung("Lava", _aligned_run(fixed, chosen), "fixed reference", True, states)
+
+
+def _aligned_run(graph: Graph, chosen: Runner) -> Callable[[Array], Result]:
+    known = latencies(graph)
+    keep = neurons(graph)
+
+    def run(inputs: Array) -> Result:
+        padded = pad_steps(encoded(graph, inputs), max(known.values(), default=0))
+        return align(chosen.run(graph, padded, trace=keep), known, inputs.shape[1])
+
+    return run
+
+
+def _nir_rungs(artifact: Artifact, options: VerifyOptions) -> list[Rung]:
+    """What our own reader, and what any other, makes of the file."""
+    from spikec.backends.nir import as_read_by_others
+    from spikec.driver.nirfile import read_back
+
+    ours = read_back(artifact, options.remark)
+    plain = as_read_by_others(compiled_graph(artifact))
+    return [
+        _on_reference("NIR read back", ours, "float reference"),
+        _on_reference("NIR as others read it", plain, "float reference"),
+    ]
+
+
+def neurons(graph: Graph) -> tuple[str, ...]:
+    """Give the names of a graph's neurons in order."""
+    return tuple(node.name for node in graph.of(Neuron, FixedNeuron))
+
+
+def state_keys(graph: Graph) -> tuple[str, ...]:
+    """Give the traces of every neuron in the order of layers: output, current, membrane potential."""
+    return tuple(f"{kind}/{name}" for name in neurons(graph) for kind in "suv")
