@@ -118,7 +118,7 @@ def _read(weights: Path, unsafe: bool) -> Any:
     try:
         return torch.load(weights, map_location="cpu", weights_only=not unsafe)
     except pickle.UnpicklingError as error:
-        if "weights_only" not in str(error) and "Unsupported" not in str(error):
+        if not _is_pickle(weights):
             raise _unreadable(weights, error) from error
         raise fail(
             "torch/unsafe-weights",
@@ -129,6 +129,12 @@ def _read(weights: Path, unsafe: bool) -> Any:
         ) from error
     except Exception as error:
         raise _unreadable(weights, error) from error
+
+
+def _is_pickle(weights: Path) -> bool:
+    """Say whether a file starts as torch's do: a zip archive, or a pickle of protocol 2 or later."""
+    with Path(weights).open("rb") as file:
+        return file.read(2) in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
 
 def _unreadable(weights: Path, error: Exception) -> CompileError:

@@ -155,9 +155,10 @@ def _accumulated(value: Expr) -> tuple[str, tuple[Expr, ...]]:
     while isinstance(value, Apply) and value.key[0] == "scale":
         value, over_time = value.arg, "mean"
     parts = [part for part in _parts(value) if isinstance(part, Ref)]
+    by_order = {part.call.order: part for part in parts}
     same = len({(part.call.path, part.port) for part in parts}) == 1
     if isinstance(value, Add) and same and len({part.call.step for part in parts}) == len(parts) > 1:
-        return over_time, tuple(sorted(parts, key=lambda part: part.call.order))
+        return over_time, tuple(by_order[order] for order in sorted(by_order))
     return "", ()
 
 
