@@ -83,7 +83,7 @@ def _events(made: argparse.ArgumentParser) -> None:
     group = made.add_argument_group("binning of event recordings")
     group.add_argument("--bin", metavar="TIME", help="length of a bin: 1ms, 500us")
     group.add_argument("--steps", type=int, metavar="T", help="number of steps")
-    group.add_argument("--shape", metavar="P,Y,X", help="shape of a step: 2,34,34; one number flattens it")
+    group.add_argument("--shape", metavar="P,Y,X", help="shape of the sensor: 2,34,34")
     group.add_argument("--rounding", choices=("nearest", "floor"), default="nearest", help="of time to bins")
 
 

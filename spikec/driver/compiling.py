@@ -20,7 +20,7 @@ from spikec.compiler.spec import describe, parse
 from spikec.compiler.target import Choices
 from spikec.compiler.verify import is_fixed
 from spikec.driver import measure
-from spikec.driver.data import calibration, repeat_static
+from spikec.driver.data import calibration, flatten_for, repeat_static
 from spikec.driver.load import QUANTIZED_FILE, TRAINED_FILE, LoadOptions, Model, load_model, with_example
 from spikec.driver.targets import Route, route
 
@@ -126,7 +126,7 @@ def _fitting(data: Calibration | None, loaded: Model, options: CompileOptions) -
     if data is None:
         return None
     size = loaded.graph.shapes[loaded.graph.of(Input)[0].name]
-    inputs = repeat_static(data.inputs, len(size), options.steps)
+    inputs = flatten_for(repeat_static(data.inputs, len(size), options.steps), size)
     if inputs.shape[2:] != size:
         taken = ", ".join(["samples", "steps", *map(str, size)])
         message = f"the calibration data has shape {list(inputs.shape)}; the network takes ({taken})"

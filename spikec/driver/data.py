@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import islice
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from spikec.compiler.context import Calibration
 from spikec.compiler.diagnostics import fail
+from spikec.compiler.ir import Shape
 from spikec.compiler.weights import Array
 
 SAMPLES = 128
@@ -94,6 +96,14 @@ def repeat_static(inputs: Array, rank: int, steps: int | None) -> Array:
         message = f"the input has shape {list(inputs.shape)} and no time axis"
         raise fail("data/no-time-axis", message, help="say for how many steps it is repeated: --steps T")
     return np.repeat(inputs[:, None], steps, axis=1)
+
+
+def flatten_for(inputs: Array, size: Shape) -> Array:
+    """Flatten the axes of a step (polarity, y, x, in C order) for a network whose input is flat and as long."""
+    space = inputs.shape[2:]
+    if len(size) == 1 and len(space) > 1 and prod(space) == size[0]:
+        return inputs.reshape(*inputs.shape[:2], size[0])
+    return inputs
 
 
 def as_network_input(inputs: Array, time_axis: int | None, *, static: bool = False) -> Array:

@@ -22,7 +22,7 @@ from spikec.compiler.runner import Result, Runner, Trace, align, pad_steps
 from spikec.compiler.schedule import latencies
 from spikec.compiler.verify import is_fixed
 from spikec.compiler.weights import Array
-from spikec.driver.data import repeat_static, to_array
+from spikec.driver.data import flatten_for, repeat_static, to_array
 from spikec.driver.load import LoadOptions, compiled_graph, load_model, with_example
 from spikec.driver.measure import encoded
 
@@ -118,14 +118,14 @@ def graph_of(model: Any, load: LoadOptions, remark: Sink) -> tuple[Graph, Artifa
 
 
 def ready(graph: Graph, inputs: Array, steps: int | None) -> Array:
-    """Give a static input its time axis and refuse what does not fit.
+    """Give a static input its time axis, flatten frames for a flat network, and refuse what does not fit.
 
     Raises:
         CompileError: the shape does not fit, there is no sample, or values are NaN.
     """
     node = graph.of(Input)[0]
     size = graph.shapes[node.name]
-    full = repeat_static(inputs, len(size), steps)
+    full = flatten_for(repeat_static(inputs, len(size), steps), size)
     if full.shape[2:] != size or full.ndim != len(size) + 2:
         taken = ", ".join(["samples", "steps", *map(str, size)])
         message = f"the input has shape {list(inputs.shape)}; the network takes ({taken})"
