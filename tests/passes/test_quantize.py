@@ -214,6 +214,18 @@ def test_layers_of_one_sign_and_of_nothing(values):
     np.testing.assert_array_equal(Reference().run(fixed, x).spikes, Reference(np.float64).run(graph, x).spikes)
 
 
+def test_thresholds_far_below_the_weights_still_have_a_form():
+    """As NeuroBench's WISDM network: threshold 0.001, convolution weights above 1 and no exponent for them."""
+    rng = np.random.default_rng(6)
+    graph = chain(Input((2, 5, 5)), Conv2d(Dense(rng.normal(size=(3, 2, 2, 2)))), LIF(0.25, 0.001, reset="value"))
+    x = (rng.random((4, 20, 2, 5, 5)) < 0.2).astype(np.int64)
+    remarks = Findings()
+    fixed = quantize(graph, on(x=x, remarks=remarks))
+    trained, run = Reference(np.float64).run(graph, x).spikes, Reference().run(fixed, x).spikes
+    assert np.count_nonzero(trained != run) < trained.sum() / 10
+    assert "threshold error 100 %" in str(next(iter(remarks)))
+
+
 def test_large_layers_do_not_wrap():
     graph = chain(Input((2000,)), Linear(Dense(np.ones((2, 2000)))), LIF(0.5, 1500.0, reset="value"))
     for x in (np.ones((1, 4, 2000), np.int64), None):
@@ -273,8 +285,25 @@ LOST = LIF(0.5, reset="value", reset_when="next", drop_input=True)
 START = LIF(0.5, cmp=">=", v_init=0.5, v_min=-1.0)
 SEVERAL, TAKEN_BACK, NEVER = LIF(0.5, spike="multi"), LIF(0.5, reset_when="next_post"), LIF(0.5, reset="none")
 UNEVEN = LIF(0.5, reset="value", g_in=np.array([[1.0, 2.0]]))
-BIASED, BARELY = (Linear(Dense(np.eye(2)), np.full(2, b)) for b in (1e4, 1e-5))
+BIASED, BARELY = (Linear(Dense(np.eye(2)), np.full(2, b)) for b in (1e8, 1e-5))
 LOIHI = Target("loihi2")
+NARROW = Target("narrow", message_bits=1)
+UNEVEN_DELAY = Delay(np.array([0, 1]))
+
+
+def late_bias() -> Graph:
+    return chain(Input((2,)), Linear(Dense(np.eye(2)), np.ones(2)), UNEVEN_DELAY, HARD)
+
+
+def wide_sum() -> Graph:
+    """Three populations summed by a delay, which then sends more than a narrow message holds."""
+    nodes = [Node("x", Input((2,)))]
+    for name in "abc":
+        nodes += [Node(f"w{name}", W, ("x",)), Node(name, HARD, (f"w{name}",))]
+    nodes += [Node("d", Delay(1), ("a", "b", "c")), Node("w", W, ("d",)), Node("n", HARD, ("w",))]
+    return verify(Graph((*nodes, Node("out", Output(), ("n",)))))
+
+
 FAULTS = {
     "all-at-once": (chain(Input((2,)), W, START, W, LOST, W, SEVERAL, W, TAKEN_BACK, W, NEVER), LOIHI, None),
     "analog": (chain(Input((2,), "analog"), W, HARD), LOIHI, None),
@@ -285,6 +314,8 @@ FAULTS = {
     "bias-range": (chain(Input((2,)), BIASED, HARD), LOIHI, None),
     "threshold-range": (chain(Input((2,)), BARELY, LIF(0.5, 1e9, reset="value")), LOIHI, None),
     "synapse-on-shifts": (chain(Input((2,)), W, CubaLIF(0.5, 0.5, reset="value")), FPGA, None),
+    "late-bias": (late_bias(), LOIHI, None),
+    "wide-sum": (wide_sum(), NARROW, None),
     "no-target": (chain(Input((2,)), W, HARD), None, None),
 }
 

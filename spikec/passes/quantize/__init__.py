@@ -31,9 +31,9 @@ class Quantize:
     """Puts a float graph on the target's grids; the timing stays as trained (`balance-delays` lowers it afterwards).
 
     `bits` is the width of a weight; `per_channel` gives every output channel a scale of its own, through its neurons'
-    thresholds. The scale of each layer is chosen on calibration data (at most `samples` of them) by the spikes that
-    come out, given the trained network's spikes in the layers before; without data, by the error of the numbers. One
-    remark a layer says what was chosen and which error it makes.
+    thresholds. The scale of each layer is chosen on calibration data (at most `samples` of them, and 4096 steps) by
+    the spikes that come out, given the trained network's spikes in the layers before; without data, by the error of
+    the numbers. One remark a layer says what was chosen and which error it makes.
 
     A bias goes into its neuron where that is exact; where it must pass a synapse, or begins late, a neuron that fires
     at every step sends it through weights.
@@ -41,7 +41,7 @@ class Quantize:
 
     bits: int = 8
     per_channel: bool = False
-    samples: int = 32
+    samples: int = 64
     name: ClassVar[str] = "quantize"
     description: ClassVar[str] = "put weights, thresholds, decays and biases on the target's integers"
 

@@ -185,8 +185,6 @@ def _threshold(layer: Layer, unit: Array, target: Target, faults: list[str]) -> 
     whole = np.where(np.isinf(whole), never(target), whole)
     if np.any((whole > target.threshold_max) & ~np.isinf(wanted)):
         faults.append("its threshold is out of range")
-    if np.any((whole < 1) & (th > 0) & ~np.full(whole.shape, layer.form.below)):
-        faults.append("its threshold vanishes")
     if np.any(whole < 0):
         faults.append("its threshold is below 0")
     off = np.abs(whole + layer.form.below - wanted)

@@ -16,6 +16,8 @@ from spikec.passes.quantize.collect import arrivals
 from spikec.passes.quantize.grid import Mantissas
 from spikec.passes.quantize.layer import Candidate, Feed, Layer
 
+STEPS = 4096
+"""How many steps of all samples together are run: enough to tell candidates apart, few enough to wait for."""
 
 CHUNK = 256
 """How many steps of a connection are computed at once: enough for speed, little in memory."""
@@ -115,5 +117,6 @@ def recording(graph: Graph, ctx: Context, samples: int) -> Recording | None:
     if ctx.runner is None or ctx.calibration is None or not len(ctx.calibration.inputs):
         return None
     inputs = np.asarray(ctx.calibration.inputs)
-    chosen = np.unique(np.linspace(0, len(inputs) - 1, min(samples, len(inputs))).astype(int))
+    count = max(1, min(samples, len(inputs), STEPS // max(1, inputs.shape[1])))
+    chosen = np.unique(np.linspace(0, len(inputs) - 1, count).astype(int))
     return Recording(graph, ctx.runner, inputs[chosen])

@@ -14,7 +14,7 @@ from spikec.passes.quantize.grid import sign_of, step_of
 from spikec.passes.quantize.layer import Candidate, Layer, candidate
 from spikec.passes.quantize.measure import Measured, Recording
 
-FRACTIONS = (1.0, 0.97, 0.94, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 1.1, 1.25)
+FRACTIONS = (1.0, 0.97, 0.94, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 1.1, 1.25, 1.5, 1.8, 2.2)
 """Parts of the scale at which the largest weight just fits; above 1 the largest are clipped."""
 
 TRIES = 20
@@ -54,7 +54,7 @@ def search(layer: Layer, bits: int, target: Target, recorded: Recording | None, 
         seen = recorded.measure(layer, c)
         if c.bound * c.memory >= limit and 2 * seen.peak * min(c.memory, recorded.steps) >= limit:
             continue  # its current came near to overflowing
-        rank = (float(seen.differing), seen.relative, float(place))
+        rank = (float(seen.differing), seen.relative, c.error, float(place))
         if best is None or rank < best[0]:
             best = rank, c, seen
         if seen.differing == 0 and seen.relative < 1e-6:
