@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from spikec.runtime.lava.worker import LavaRunner, run_script, run_worker
 from spikec.runtime.reference import Reference
 from tests.lava.networks import native
 
+ROOT = Path(__file__).resolve().parents[2]
 Golden = Callable[[str, str], None]
 
 SLEEPS = "import time\nprint('half way', flush=True)\ntime.sleep(60)\n"
@@ -51,9 +54,9 @@ def run(lava: LavaEnv, folder: Path, text: str, timeout: float = 60) -> str:
     return str(caught.value)
 
 
-def leftovers() -> list[str]:
-    """Name the processes and the shared memory that workers of this process left."""
-    mark = f"spikec-{os.getpid():x}-"
+def leftovers(of: int | None = None) -> list[str]:
+    """Name the processes and the shared memory that workers of a process left (of this one)."""
+    mark = f"spikec-{os.getpid() if of is None else of:x}-"
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -94,6 +97,29 @@ def test_a_network_that_takes_too_long_leaves_nothing(lava: LavaEnv) -> None:
     with pytest.raises(CompileError, match="lava/timeout"):
         LavaRunner(describe(graph), 3, lava).run(graph, long)
     assert leftovers() == []
+
+
+@pytest.mark.lava
+def test_a_worker_ends_with_the_process_that_started_it(lava: LavaEnv, tmp_path: Path) -> None:
+    (tmp_path / "run_lava.py").write_text(SLEEPS.replace("60", "30"), encoding="utf-8")
+    program = (
+        "import sys; from pathlib import Path; from spikec.runtime.lava.env import LavaEnv;"
+        "from spikec.runtime.lava.worker import run_worker;"
+        "run_worker(LavaEnv(Path(sys.argv[1])), Path(sys.argv[2]), [], 60)"
+    )
+    words = [sys.executable, "-c", program, str(lava), str(tmp_path / "run_lava.py")]
+    with subprocess.Popen(words, cwd=ROOT) as parent:
+        until(lambda: leftovers(parent.pid) != [])
+        parent.kill()
+    until(lambda: leftovers(parent.pid) == [])
+
+
+def until(holds: Callable[[], bool]) -> None:
+    """Wait for something, at most ten seconds."""
+    end = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.1)
 
 
 @pytest.mark.lava

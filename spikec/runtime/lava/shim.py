@@ -16,12 +16,18 @@ import runpy
 import secrets
 import signal
 import sys
+import threading
+import time
 import traceback
 from pathlib import Path
 from typing import Any
 
 SHM_VARIABLE = "SPIKEC_LAVA_SHM"
 """Prefix of the names of shared-memory segments, so that the worker's parent can sweep up after a kill."""
+
+
+PARENT_VARIABLE = "SPIKEC_LAVA_PARENT"
+"""Process id of the one that started the worker."""
 
 
 def mend_dataclasses() -> None:
@@ -74,11 +80,28 @@ def surface_faults() -> None:
     runtime.target_fn = watched
 
 
+def end_with_parent() -> None:
+    """End the group, and sweep up, when the process that started it is gone: killed, it could not do so itself."""
+    parent = os.environ.get(PARENT_VARIABLE)
+    prefix = os.environ.get(SHM_VARIABLE)
+
+    def watch() -> None:
+        while str(os.getppid()) == parent:
+            time.sleep(1)
+        for segment in Path("/dev/shm").glob(f"{prefix}*") if prefix else ():
+            segment.unlink(missing_ok=True)
+        os.killpg(os.getpgrp(), signal.SIGKILL)
+
+    if parent and os.getpgrp() == os.getpid():  # a group of our own
+        threading.Thread(target=watch, daemon=True).start()
+
+
 def main() -> None:
     """Prepare Lava and run the script as if it had been started itself."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr)
     mend_dataclasses()
     name_segments()
+    end_with_parent()
     surface_faults()
     script = sys.argv[1]
     if script == "--check":

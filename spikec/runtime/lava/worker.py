@@ -25,7 +25,7 @@ from spikec.compiler.ops import Input
 from spikec.compiler.runner import Result, Trace
 from spikec.compiler.weights import Array
 from spikec.runtime.lava.env import LavaEnv, require
-from spikec.runtime.lava.shim import SHM_VARIABLE
+from spikec.runtime.lava.shim import PARENT_VARIABLE, SHM_VARIABLE
 
 SCRIPT = "run_lava.py"
 TIMEOUT = 300.0
@@ -118,7 +118,12 @@ def run_worker(env: LavaEnv, script: Path, arguments: Sequence[str], timeout: fl
     """
     prefix = f"spikec-{os.getpid():x}-{secrets.token_hex(2)}-"
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
-    environment |= {SHM_VARIABLE: prefix, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    environment |= {
+        SHM_VARIABLE: prefix,
+        PARENT_VARIABLE: str(os.getpid()),
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+    }
     shim = Path(__file__).with_name("shim.py")
     with tempfile.TemporaryFile() as printed:
         try:
