@@ -174,12 +174,12 @@ class Direct(nn.Module):
         super().__init__()
         self.fc = nn.Linear(16, 8)
         self.lif = snn.Leaky(beta=0.5)
-        self.outside, self.readout = outside, readout
+        self.outside, self.readout, self.steps = outside, readout, 10
 
     def forward(self, x: torch.Tensor) -> Any:
         mem, record, total = self.lif.init_leaky(), [], torch.zeros(x.shape[0], 8)
         current = self.fc(x) if self.outside else x
-        for _ in range(10):
+        for _ in range(self.steps):
             spk, mem = self.lif(current if self.outside else self.fc(x), mem)
             record.append(spk)
             total += spk
@@ -379,3 +379,10 @@ def test_the_same_module_gives_the_same_graph() -> None:
     module = exact(Branches())
     example = layout(spikes(), 0)
     assert str(lower(module, example)) == str(lower(module, example))
+
+
+def test_a_long_sum_over_time() -> None:
+    module = exact(Direct(outside=False, readout="total"))
+    module.steps = 600
+    graph = lower(module, np.ones((1, 16), np.float32), time_axis=None)
+    assert [node.name for node in graph] == ["input", "fc", "lif", "output"]

@@ -48,6 +48,20 @@ def quiet(make: Callable[[], Any]) -> Any:
         return make()
 
 
+class Heaviside(torch.autograd.Function):
+    """A spike function of the user's own."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        return (x > 0).float()
+
+
+def unregistered() -> nn.Module:
+    loop = Loop(lambda x, t, net: net.plain[0](net.fc(x)))
+    loop.plain = [snn.Leaky(beta=0.5, init_hidden=True)]
+    return loop
+
+
 def written(x: Any, t: int, net: Any) -> Any:
     spk = net.lif(net.fc(x))
     spk += 1
@@ -93,6 +107,8 @@ CASES: dict[str, Callable[[], nn.Module]] = {
     "item": lambda: Loop(lambda x, t, net: net.lif(net.fc(x) * float(x[0, 0].item()))),
     "to-numpy": lambda: Loop(lambda x, t, net: net.lif(torch.from_numpy(net.fc(x).numpy()))),
     "control-flow": lambda: Loop(lambda x, t, net: net.lif(x if x.tolist() else net.fc(x))),
+    "own-spike-function": lambda: Loop(lambda x, t, net: Heaviside.apply(net.lif(net.fc(x)) - 0.5)),
+    "unregistered": unregistered,
     "in-place": lambda: Loop(written),
     "twice-in-a-step": lambda: Loop(lambda x, t, net: net.lif(net.lif(net.fc(x)))),
     "irregular": lambda: Loop(lambda x, t, net: net.lif(net.fc(x) if t % 2 else x)),

@@ -27,6 +27,10 @@ class Adapter(Protocol):
         """Give (reason, help) if a neuron, or a class that the adapter knows to be unsupported, must be refused."""
         ...
 
+    def hint(self, module: Any) -> str:
+        """Give what is known of a module that may make forward fail, or an empty text."""
+        ...
+
     def states(self, module: Any) -> Mapping[str, Port]:
         """Give the hidden states: the argument of forward and attribute of the module, and what it holds."""
         ...

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from spikec.frontends.torch import operations as op
 from spikec.frontends.torch import timing as tm
-from spikec.frontends.torch.values import Add, Apply, Unknown, Value
+from spikec.frontends.torch.values import Add, Apply, Unknown, Value, tensors_in
 
 if TYPE_CHECKING:
     from spikec.frontends.torch.tracer import Tracer
@@ -181,8 +181,6 @@ def is_question(func: Any) -> bool:
 
 def apply_function(tracer: Tracer, func: Any, args: Any, kwargs: Any, *, poisoned: bool) -> Any:
     """Run a function on tensors of known origin, and remember what its result is."""
-    from spikec.frontends.torch.tracer import tensors_in
-
     name = name_of(func)
     if name == "__setitem__" and not poisoned:
         return tm.assign(tracer, func, args)

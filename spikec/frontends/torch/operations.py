@@ -97,7 +97,8 @@ def _sum(tracer: Tracer, terms: list[Expr], minus: bool, result: Any) -> Expr | 
         if bool(constant.any()):
             offset = per_sample(constant, result)
             return None if offset is None else _apply_scale(tracer, plain, 1.0, offset, result)
-    return Add(tuple(terms), tracer.scope, tensor=result)
+    flat = [part for term in terms for part in (term.args if isinstance(term, Add) else (term,))]
+    return Add(tuple(flat), tracer.scope, tensor=result)  # flat: a sum over many steps must not nest as deep
 
 
 def _constant(side: Any, result: Any) -> Expr:

@@ -70,6 +70,12 @@ class SnnTorch:
             return "spike_grad is not a step at the threshold", "use a surrogate whose forward is 1 above 0, else 0"
         return _reset_refusal(module)
 
+    def hint(self, module: Any) -> str:
+        """Name the fault of snnTorch 1.0.0 in RSynaptic: its delayed reset runs on the arguments of forward alone."""
+        if not _of_snntorch(module) or type(module).__name__ != "RSynaptic" or module.reset_delay:
+            return ""
+        return "snnTorch's RSynaptic fails with reset_delay=False unless it is handed all states, where it does nothing"
+
     def states(self, module: Any) -> Mapping[str, Port]:
         """Give the hidden states in the order of forward's arguments."""
         return STATES[type(module).__name__]

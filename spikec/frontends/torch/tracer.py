@@ -12,7 +12,19 @@ from spikec.frontends.torch.adapter import Adapter
 from spikec.frontends.torch.functions import apply_function, is_question
 from spikec.frontends.torch.layers import PER_STEP, is_container, is_layer, of_torch
 from spikec.frontends.torch.snntorch import SnnTorch
-from spikec.frontends.torch.values import Call, Const, Expr, InputAt, Port, Ref, Sequence, Unknown, Value, steps_of
+from spikec.frontends.torch.values import (
+    Call,
+    Const,
+    Expr,
+    InputAt,
+    Port,
+    Ref,
+    Sequence,
+    Unknown,
+    Value,
+    steps_of,
+    tensors_in,
+)
 
 ADAPTERS: tuple[Adapter, ...] = (SnnTorch(),)
 PROBE_CALLS = 3  # of a network that does one step a call: enough to see what it carries from call to call
@@ -68,10 +80,16 @@ def record(module: Any, feeds: list[Any], time_axis: int | None, name: Callable[
                     "torch/forward-failed",
                     f"forward raised {type(error).__name__}: {error}",
                     name(tracer.scope),
-                    "check the shape of the example and time_axis: the example is given to forward as it is",
+                    _hint(module),
                 ) from error
     tracer.found.raise_errors()
     return tracer.trace
+
+
+def _hint(module: Any) -> str:
+    """Say what may help where forward failed."""
+    hints = [hint for adapter in ADAPTERS for part in module.modules() if (hint := adapter.hint(part))]
+    return (hints or ["check the shape of the example and time_axis: the example is given to forward as it is"])[0]
 
 
 class Tracer:
@@ -122,12 +140,33 @@ class Tracer:
         for path, part in module.named_modules():
             handles.append(part.register_forward_pre_hook(self._before(path), with_kwargs=True))
             handles.append(part.register_forward_hook(self._after(path), with_kwargs=True))
+        handles.extend(self._watch_strangers({id(part) for part in module.modules()}))
         try:
             with mode_for(self):
                 yield
         finally:
             for handle in handles:
                 handle.remove()
+
+    def _watch_strangers(self, registered: set[int]) -> list[Any]:
+        """Refuse modules that are called but are no part of the network (held in a plain list, made in forward)."""
+        from torch.nn.modules import module as hooks
+
+        under_way: list[int] = []
+
+        def before(module: Any, args: Any) -> None:
+            if id(module) not in registered and not self.inside:
+                under_way.append(id(module))
+                self.inside += 1
+
+        def after(module: Any, args: Any, result: Any) -> None:
+            if under_way and under_way[-1] == id(module):
+                under_way.pop()
+                self.inside -= 1
+                help = "hold it in an attribute, a ModuleList or a ModuleDict, not in a plain list"
+                self._unknown(self.scope, module, ("it is not registered in the network", help), result)
+
+        return [hooks.register_module_forward_pre_hook(before), hooks.register_module_forward_hook(after)]
 
     def _before(self, path: str) -> Callable[..., None]:
         def hook(module: Any, args: Any, kwargs: Any) -> None:
@@ -272,12 +311,3 @@ def _advice(kind: str) -> str:
     if kind in ("ReLU", "ReLU6", "LeakyReLU", "GELU", "SiLU", "ELU"):
         return "use spiking neurons instead; an ANN must be converted to a spiking network first"
     return "use layers of torch.nn that spikec knows (Linear, Conv, BatchNorm, AvgPool, MaxPool, Flatten, Dropout)"
-
-
-def tensors_in(thing: Any) -> list[Any]:
-    """Give the tensors in nested tuples, lists and dictionaries."""
-    if isinstance(thing, tuple | list):
-        return [tensor for part in thing for tensor in tensors_in(part)]
-    if isinstance(thing, dict):
-        return tensors_in(list(thing.values()))
-    return [thing] if hasattr(thing, "untyped_storage") else []

@@ -98,3 +98,12 @@ def steps_of(value: Value) -> tuple[Expr, ...]:
 def is_zero(value: Expr) -> bool:
     """Say whether a value is a constant of zeros."""
     return isinstance(value, Const) and not bool(value.tensor.any())
+
+
+def tensors_in(thing: Any) -> list[Any]:
+    """Give the tensors in nested tuples, lists and dictionaries."""
+    if isinstance(thing, tuple | list):
+        return [tensor for part in thing for tensor in tensors_in(part)]
+    if isinstance(thing, dict):
+        return tensors_in(list(thing.values()))
+    return [thing] if hasattr(thing, "untyped_storage") else []
