@@ -79,7 +79,7 @@ FORMS: dict[str, tuple[list[str], Graph]] = {
     ),
     "conv behind a delay": (
         ["delay_sparse"],
-        build((2, 4, 4), ("d", Delay(2), ("in",)), ("c", conv((2, 2, 2, 2)), ("d",)), ("n", fires(), ("c",))),
+        build((2, 4, 4), ("d", Delay(2), ("in",)), ("a/c", conv((2, 2, 2, 2)), ("d",)), ("a/b.n", fires(), ("a/c",))),
     ),
     "conv of unequal padding and with an exponent": (
         ["sparse"],
