@@ -12,8 +12,9 @@ from spikec.compiler.ir import Graph, Node, Op, Origin, Shape
 from spikec.compiler.neurons import Neuron
 from spikec.compiler.ops import Delay, Input, Output, Scale
 from spikec.compiler.weights import Array
-from spikec.frontends.torch.folding import Folded, Function, Leaf, Source, Sum, Term, check_states
+from spikec.frontends.torch.folding import Folded, Function, Leaf, Source, Sum, Term
 from spikec.frontends.torch.layers import array, layer_op
+from spikec.frontends.torch.states import check_states
 from spikec.frontends.torch.tracer import adapter_of
 from spikec.frontends.torch.values import Call, Const, Expr, Port
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from spikec.compiler.diagnostics import CompileError, fail
+from spikec.compiler.diagnostics import fail
 from spikec.compiler.ir import Op
 from spikec.frontends.torch.tracer import Trace
-from spikec.frontends.torch.values import Add, Apply, Call, Const, Expr, InputAt, Port, Ref, Unknown, is_zero
+from spikec.frontends.torch.values import Add, Apply, Call, Const, Expr, InputAt, Port, Ref, is_zero
 
 Leaf = tuple[str, int]
 """A module's path, and which of its uses within a step."""
@@ -254,52 +254,3 @@ def has_constant(value: Expr) -> bool:
     if isinstance(value, Apply):
         return has_constant(value.arg)
     return isinstance(value, Add) and any(has_constant(arg) for arg in value.args)
-
-
-def check_states(folded: Folded, initial: Callable[[Call, str, Expr], None]) -> None:
-    """Check that every neuron is handed its own state of the step before; `initial` is given what starts it.
-
-    Raises:
-        CompileError: `torch/state`: a state that is something else.
-    """
-    for calls in folded.calls.values():
-        for call in calls:
-            for state, value in call.state.items():
-                if value is not None:
-                    _check_state(call, state, value, folded.name, initial)
-
-
-def _check_state(
-    call: Call, state: str, value: Expr, name: Callable[[str], str], initial: Callable[[Call, str, Expr], None]
-) -> None:
-    if isinstance(value, Const) and call.index == 0:
-        initial(call, state, value)
-        return
-    own = isinstance(value, Ref) and value.call.path == call.path and value.call.index == call.index - 1
-    if own and isinstance(value, Ref) and value.port == _port(call, state):
-        return
-    raise _not_own(call, state, value, name)
-
-
-def _port(call: Call, state: str) -> Port:
-    from spikec.frontends.torch.tracer import adapter_of
-
-    adapter = adapter_of(call.module)
-    assert adapter is not None
-    return adapter.states(call.module)[state]
-
-
-def _not_own(call: Call, state: str, value: Expr, name: Callable[[str], str]) -> CompileError:
-    what = (
-        "a constant"
-        if isinstance(value, Const)
-        else "something unknown"
-        if isinstance(value, Unknown)
-        else "another value"
-    )
-    return fail(
-        "torch/state",
-        f"step {call.index} is given {what} as '{state}', not its own '{state}' of the step before",
-        name(call.path),
-        "hand a neuron the states that it returned, unchanged",
-    )

@@ -1,4 +1,4 @@
-"""The torch function mode that hands every torch function of a forward pass to the tracer."""
+"""What watches a forward pass beside the network's own modules: torch's functions, and modules that are not its own."""
 
 from __future__ import annotations
 
@@ -19,3 +19,24 @@ def mode_for(tracer: Tracer) -> Any:
             return tracer.function(func, args, kwargs or {})
 
     return Watch()
+
+
+def watch_strangers(tracer: Tracer, registered: set[int]) -> list[Any]:
+    """Refuse modules that are called but are no part of the network (held in a plain list, made in forward)."""
+    from torch.nn.modules import module as hooks
+
+    under_way: list[int] = []
+
+    def before(module: Any, args: Any) -> None:
+        if id(module) not in registered and not tracer.inside:
+            under_way.append(id(module))
+            tracer.inside += 1
+
+    def after(module: Any, args: Any, result: Any) -> None:
+        if under_way and under_way[-1] == id(module):
+            under_way.pop()
+            tracer.inside -= 1
+            help = "hold it in an attribute, a ModuleList or a ModuleDict, not in a plain list"
+            tracer.unknown(tracer.scope, module, ("it is not registered in the network", help), result)
+
+    return [hooks.register_module_forward_pre_hook(before), hooks.register_module_forward_hook(after)]

@@ -134,39 +134,19 @@ class Tracer:
     @contextmanager
     def watching(self, module: Any) -> Iterator[None]:
         """Hook every module and every torch function for the block."""
-        from spikec.frontends.torch.mode import mode_for
+        from spikec.frontends.torch.mode import mode_for, watch_strangers
 
         handles = []
         for path, part in module.named_modules():
             handles.append(part.register_forward_pre_hook(self._before(path), with_kwargs=True))
             handles.append(part.register_forward_hook(self._after(path), with_kwargs=True))
-        handles.extend(self._watch_strangers({id(part) for part in module.modules()}))
+        handles.extend(watch_strangers(self, {id(part) for part in module.modules()}))
         try:
             with mode_for(self):
                 yield
         finally:
             for handle in handles:
                 handle.remove()
-
-    def _watch_strangers(self, registered: set[int]) -> list[Any]:
-        """Refuse modules that are called but are no part of the network (held in a plain list, made in forward)."""
-        from torch.nn.modules import module as hooks
-
-        under_way: list[int] = []
-
-        def before(module: Any, args: Any) -> None:
-            if id(module) not in registered and not self.inside:
-                under_way.append(id(module))
-                self.inside += 1
-
-        def after(module: Any, args: Any, result: Any) -> None:
-            if under_way and under_way[-1] == id(module):
-                under_way.pop()
-                self.inside -= 1
-                help = "hold it in an attribute, a ModuleList or a ModuleDict, not in a plain list"
-                self._unknown(self.scope, module, ("it is not registered in the network", help), result)
-
-        return [hooks.register_module_forward_pre_hook(before), hooks.register_module_forward_hook(after)]
 
     def _before(self, path: str) -> Callable[..., None]:
         def hook(module: Any, args: Any, kwargs: Any) -> None:
@@ -213,11 +193,11 @@ class Tracer:
         adapter = adapter_of(module)
         refusal = next((r for a in ADAPTERS if (r := a.refusal(module)) is not None), None)
         if refusal is not None or (adapter is None and not is_layer(module)):
-            self._unknown(path, module, refusal, result)
+            self.unknown(path, module, refusal, result)
             return
         inputs = list(args) + list(kwargs.values())
         if not inputs or not hasattr(inputs[0], "shape"):
-            self._unknown(path, module, ("it was not called with a tensor", ""), result)
+            self.unknown(path, module, ("it was not called with a tensor", ""), result)
             return
         value = self.trace.value_of(inputs[0])
         if value is None:
@@ -229,7 +209,8 @@ class Tracer:
         else:
             self._call(path, module, adapter, value, args, kwargs, result)
 
-    def _unknown(self, path: str, module: Any, refusal: tuple[str, str] | None, result: Any) -> None:
+    def unknown(self, path: str, module: Any, refusal: tuple[str, str] | None, result: Any) -> None:
+        """Refuse a module, and take what it made for unknown."""
         kind = f"{type(module).__module__}.{type(module).__qualname__}"
         reason, help = refusal or ("spikec does not know this module", _advice(type(module).__name__))
         self.refuse("torch/unknown-module", f"{kind}: {reason}", path, help)
