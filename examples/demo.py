@@ -54,6 +54,7 @@ def demo() -> None:
 
     show("the trained network to Loihi 2, simulated on the host")
     spikec("compile", *hard, "-t", "loihi2", "--calibrate", train, "-o", str(OUT / "loihi2"))
+    spikec("compile", *hard, "-t", "loihi2:netx", "--calibrate", train, "-o", str(OUT / "netx"))
     spikec("run", str(OUT / "loihi2"), "--input", test, "-o", str(OUT / "spikes.npz"))
 
     show("the proof: every rung on the held-out digits, compared spike by spike")

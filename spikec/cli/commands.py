@@ -36,10 +36,10 @@ def compile_(words: Words, shown: Shown) -> int:
 
     calibrate = None
     if words.calibrate:
-        inputs, labels = read_data(words, words.calibrate, words.samples)
+        inputs, labels = read_data(words, shown, words.calibrate, words.samples)
         calibrate = inputs if labels is None else (inputs, labels)
     options = CompileOptions(
-        load_options(words), calibrate, words.steps, words.seed, choices, shown.progress(), shown.remark, watch
+        load_options(words, shown), calibrate, words.steps, words.seed, choices, shown.progress(), shown.remark, watch
     )
     artifact = compile_model(words.model, words.target, own, options)
     path = artifact.write(words.output or Path("build") / words.target)
@@ -61,7 +61,7 @@ def run(words: Words, shown: Shown) -> int:
 
     from spikec.driver.running import RunOptions, run_model
 
-    inputs, labels = read_data(words, words.input)
+    inputs, labels = read_data(words, shown, words.input)
     trace = tuple(words.trace.split(",")) if isinstance(words.trace, str) else bool(words.trace)
     options = RunOptions(
         words.engine,
@@ -69,7 +69,7 @@ def run(words: Words, shown: Shown) -> int:
         words.align,
         words.steps,
         words.timeout,
-        load_options(words),
+        load_options(words, shown),
         shown.progress(),
         shown.remark,
     )
@@ -96,10 +96,10 @@ def verify(words: Words, shown: Shown) -> int:
     from spikec.compiler import artifact as artifacts
     from spikec.driver.verifying import VerifyOptions, verify_model
 
-    inputs, labels = read_data(words, words.input, words.samples)
+    inputs, labels = read_data(words, shown, words.input, words.samples)
     artifact = artifacts.read(words.artifact) if words.artifact else None
     options = VerifyOptions(
-        load_options(words), words.steps, not words.no_lava, words.timeout, None, shown.progress(), shown.remark
+        load_options(words, shown), words.steps, not words.no_lava, words.timeout, None, shown.progress(), shown.remark
     )
     reports = verify_model(words.model, artifact, inputs, labels, options)
     shown.unseen_remarks()
@@ -123,7 +123,7 @@ def inspect(words: Words, shown: Shown) -> int:
         graph, facts = compiled_graph(artifact), artifact.facts
         shown.out.print(f"artifact for {artifact.target}, from {facts.get('source', '?')}", markup=False)
     else:
-        graph = load_model(words.model, load_options(words), remark=shown.remark).graph
+        graph = load_model(words.model, load_options(words, shown), remark=shown.remark).graph
     shown.unseen_remarks()
     if words.ir:
         shown.out.print(str(graph), markup=False)
@@ -179,7 +179,7 @@ def lava(words: Words, shown: Shown) -> int:
     return 0 if check.fine else 1
 
 
-def load_options(words: Words) -> LoadOptions:
+def load_options(words: Words, shown: Shown) -> LoadOptions:
     """Turn the words about reading a model into options."""
     from spikec.driver.data import as_network_input
     from spikec.driver.load import LoadOptions
@@ -187,21 +187,23 @@ def load_options(words: Words) -> LoadOptions:
     axis = None if words.time_axis == "none" else int(words.time_axis)
     example = None
     if words.example:
-        inputs, _ = read_data(words, words.example, 2)
+        inputs, _ = read_data(words, shown, words.example, 2)
         static = axis is None and getattr(words, "steps", None) is not None
         example = as_network_input(inputs.astype("float32"), axis, static=static)
     nir, net = _pairs(words.nir, "nir"), _pairs(words.net, "net")
     return LoadOptions(example, axis, words.dt, words.readout, words.weights, words.unsafe_weights, nir, net)
 
 
-def read_data(words: Words, path: str, samples: int | None = None) -> tuple[Array, Array | None]:
+def read_data(words: Words, shown: Shown, path: str, samples: int | None = None) -> tuple[Array, Array | None]:
     """Read inputs and labels from a file, binning events as the words say."""
     from spikec.driver.inspecting import read_inputs
 
     shape = tuple(int(n) for n in words.shape.split(",")) if getattr(words, "shape", None) else None
     binned = {"bin": getattr(words, "bin", None), "steps": getattr(words, "steps", None)}
     rounding: Literal["nearest", "floor"] = getattr(words, "rounding", "nearest")
-    return read_inputs(path, getattr(words, "labels", None), shape, samples, rounding=rounding, **binned)
+    return read_inputs(
+        path, getattr(words, "labels", None), shape, samples, rounding=rounding, remark=shown.remark, **binned
+    )
 
 
 def _pairs(texts: Sequence[str], option: str) -> dict[str, Any]:

@@ -40,7 +40,8 @@ class Neuron(Op):
                    subtract: v = v - a (s - r)               value: v = v - (s - r) v
         none: nothing
 
-    The spike s is judged on v before a post reset and after a next reset (next_post: between its two). Last, v = max(v, v_min) if v_min is given.
+    The spike s is judged on v before a post reset and after a next reset (next_post: between its two). Last,
+    v = max(v, v_min) if v_min is given.
     A traced v is after reset and clamp. Start: v = v_init, i = 0, r = 0 taken from v_init.
     Every Number is a scalar or broadcasts against the shape. `dt`, seconds a step, is for the record only.
 

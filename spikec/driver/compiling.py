@@ -70,13 +70,15 @@ def compile_model(model: Any, target: str, passes: str | Sequence[Pass], options
     _check(way, graph, remark)
     with options.progress.task(f"emitting {target}"):
         artifact = way.backend.emit(graph)
+    for entry in artifact.facts.get("remarks", []):
+        options.remark(Diagnostic(entry["code"], entry["message"], entry["where"], severity=Severity.REMARK))
     facts = {
         **artifact.facts,
         "source": _source_name(loaded.source),
         "passes": [describe(step) for step in steps],
         "choices": {name: getattr(options.choices, name) for name in Choices.__dataclass_fields__},
         "seed": options.seed,
-        "remarks": [_plain(finding) for finding in told],
+        "remarks": [*artifact.facts.get("remarks", []), *(_plain(finding) for finding in told)],
     }
     measured = measure.on_samples(loaded.graph, graph, artifact, data, options.progress) if data is not None else None
     if measured is not None:

@@ -10,7 +10,7 @@ from importlib import import_module, metadata
 import numpy as np
 
 import spikec
-from spikec.compiler.diagnostics import CompileError
+from spikec.compiler.diagnostics import CompileError, Sink, ignore
 from spikec.compiler.fixed import FixedNeuron
 from spikec.compiler.ir import Graph, Shape
 from spikec.compiler.neurons import Neuron
@@ -60,6 +60,7 @@ def read_inputs(
     bin: str | None = None,
     steps: int | None = None,
     rounding: Rounding = "nearest",
+    remark: Sink = ignore,
 ) -> tuple[Array, Array | None]:
     """Read inputs and labels from files, at most `samples` of them.
 
@@ -67,7 +68,7 @@ def read_inputs(
         CompileError: a file cannot be read, or its content does not fit.
     """
     bin_us = parse_time(bin) if bin else None
-    read = load_input(path, shape=shape, bin_us=bin_us, steps=steps, rounding=rounding, labels=labels)
+    read = load_input(path, shape=shape, bin_us=bin_us, steps=steps, rounding=rounding, labels=labels, remark=remark)
     return read.inputs[:samples], None if read.labels is None else read.labels[:samples]
 
 

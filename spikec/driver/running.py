@@ -186,7 +186,7 @@ def lava_runner(graph: Graph, artifact: Artifact | None, timeout: float) -> Runn
             "Lava runs what was compiled for Loihi; this network is as trained",
             help="compile it: -t loihi2",
         )
-    files = artifact.files if artifact is not None and artifact.target == "loihi2" else describe(graph)
+    files = artifact.files if artifact is not None and artifact.target.startswith("loihi2") else describe(graph)
     return LavaRunner(files, timeout=timeout)
 
 

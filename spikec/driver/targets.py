@@ -24,7 +24,10 @@ class Route:
     description: Target | None = None
 
 
-NAMES = ("loihi2", "nir")
+NAMES = ("loihi2", "loihi2:netx", "nir")
+NETX_WORDS = (
+    "Intel Loihi 2 in the integers that lava-dl's netx can say: coarser exponents and biases, always a .net file"
+)
 
 
 def route(target: str, choices: Choices) -> Route:
@@ -35,22 +38,18 @@ def route(target: str, choices: Choices) -> Route:
     """
     from spikec.passes import ALL
 
-    if target == "loihi2":
-        from spikec.backends.loihi.backend import TARGET, LoihiBackend
+    if target in ("loihi2", "loihi2:netx"):
+        from spikec.backends.loihi.backend import NETX_TARGET, TARGET, LoihiBackend
 
-        description = replace(TARGET, choices=choices)
-        return Route(
-            LoihiBackend(allow_custom="exact" in astuple(choices)),
-            (ALL["fold"](),),
-            (ALL["quantize"](), ALL["balance-delays"]()),
-            description,
-        )
+        custom = "exact" in astuple(choices)
+        backend = LoihiBackend(allow_custom=custom)
+        if target == "loihi2:netx":
+            backend = LoihiBackend(allow_custom=custom, name=target, description=NETX_WORDS)
+        description = replace(NETX_TARGET if target == "loihi2:netx" else TARGET, choices=choices)
+        return Route(backend, (ALL["fold"](),), (ALL["quantize"](), ALL["balance-delays"]()), description)
     if target == "nir":
         from spikec.backends.nir import NirBackend
 
         return Route(NirBackend(), (ALL["fold"](),), ())
-    raise fail(
-        "target/unknown",
-        f"there is no target '{target}'",
-        help=f"known: {', '.join(NAMES)}; `spikec targets` describes them",
-    )
+    help = f"known: {', '.join(NAMES)}; `spikec targets` describes them"
+    raise fail("target/unknown", f"there is no target '{target}'", help=help)
