@@ -17,6 +17,9 @@ from spikec.passes.quantize.measure import Measured, Recording
 FRACTIONS = (1.0, 0.97, 0.94, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 1.1, 1.25, 1.5, 1.8, 2.2)
 """Parts of the scale at which the largest weight just fits; above 1 the largest are clipped."""
 
+NEAR = (0.97, 0.98, 0.99, 1.01, 1.02, 1.03)
+"""Scales around the best that are tried as well: which weights are rounded up and which down changes quickly."""
+
 TRIES = 20
 """How many of the candidates, the best by their numbers, are run."""
 
@@ -49,20 +52,40 @@ def search(layer: Layer, bits: int, target: Target, recorded: Recording | None, 
     ranked = sorted(fitting, key=lambda c: (not c.roomy(limit), c.error, -float(np.max(c.scale))))
     if recorded is None:
         return Choice(next((c for c in ranked if c.bound * c.memory < limit), ranked[0]), None)
-    best: tuple[tuple[float, ...], Candidate, Measured] | None = None
-    for place, c in enumerate(ranked[:TRIES]):
-        seen = recorded.measure(layer, c)
-        if c.bound * c.memory >= limit and 2 * seen.peak * min(c.memory, recorded.steps) >= limit:
-            continue  # its current came near to overflowing
-        rank = (float(seen.differing), seen.relative, c.error, float(place))
-        if best is None or rank < best[0]:
-            best = rank, c, seen
-        if seen.differing == 0 and seen.relative < 1e-6:
-            break
+    best = _best(layer, ranked[:TRIES], recorded, limit)
     if best is None:
         small = min(fitting, key=lambda c: (c.bound, c.error))
-        best = (), small, recorded.measure(layer, small)
-    return Choice(best[1], best[2])
+        return Choice(small, recorded.measure(layer, small))
+    if _wrong(best.measured):
+        near = [candidate(layer, best.made.scale * factor, bits, target) for factor in NEAR]
+        found = _best(layer, [c for c in near if not c.faults], recorded, limit)
+        if found is not None and _rank(found) < _rank(best):
+            best = found
+    return best
+
+
+def _best(layer: Layer, tries: list[Candidate], recorded: Recording, limit: float) -> Choice | None:
+    """Run candidates in order until one is without fault; give the best whose current stayed far from overflow."""
+    best: Choice | None = None
+    for made in tries:
+        seen = recorded.measure(layer, made)
+        if made.bound * made.memory >= limit and 2 * seen.peak * min(made.memory, recorded.steps) >= limit:
+            continue
+        found = Choice(made, seen)
+        if best is None or _rank(found) < _rank(best):
+            best = found
+        if not _wrong(seen):
+            break
+    return best
+
+
+def _rank(choice: Choice) -> tuple[float, float, float]:
+    assert choice.measured is not None
+    return float(choice.measured.differing), choice.measured.relative, choice.made.error
+
+
+def _wrong(seen: Measured | None) -> bool:
+    return seen is not None and (seen.differing > 0 or seen.relative >= 1e-6)
 
 
 def scales(layer: Layer, bits: int, target: Target, by_channel: bool) -> Iterator[Array]:
