@@ -97,7 +97,7 @@ def test_pool_then_convolution_is_one_convolution(seed, rank, data):
         Dense(dyadic(rng, 4, 2 // groups, *pick(1, 3))), dyadic(rng, 4),
         stride=pick(1, 2), padding=edges(2), dilation=pick(1, 2), groups=groups,
     )  # fmt: skip
-    graph = chain(Input((2, *(12 + data.draw(st.integers(0, 3)) for _ in range(rank)))), pool, conv, LI(0.5))
+    graph = chain(Input((2, *(15 + data.draw(st.integers(0, 3)) for _ in range(rank)))), pool, conv, LI(0.5))
     folded, remarks = run_fold(graph)
     assert ("sumpool" in mnemonics(folded)) == bool(len(remarks))
     same(graph, folded, rng, exact=True)
