@@ -34,6 +34,7 @@ test-long: $(CORE_STAMP) $(LAVA_STAMP) ## the slow tests
 
 lint: $(CORE_STAMP) ## ruff, mypy, pyright and the floors of the house
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pyright
 	$(BIN)/lint-imports

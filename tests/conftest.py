@@ -39,3 +39,11 @@ def shared_data() -> Path:
     if not path.is_dir():
         pytest.skip(f"no acceptance data at {path} (set SPIKEC_DATA)")
     return path
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Count the tests that were skipped for lack of the acceptance data."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    lacking = [report for report in skipped if "acceptance data" in str(report.longrepr)]
+    if lacking:
+        terminalreporter.write_line(f"{len(lacking)} tests skipped for lack of the acceptance data (SPIKEC_DATA)")
