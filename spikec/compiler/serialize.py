@@ -18,6 +18,7 @@ from spikec.compiler.ir import Graph, Node, Op, Origin
 from spikec.compiler.ops import FixedSum
 from spikec.compiler.verify import KNOWN_OPS, verify
 from spikec.compiler.weights import Array, Dense, Fixed, Sparse
+from spikec.compiler.weights_nm import NM
 
 FORMAT = 1
 SUFFIX = ".spk"
@@ -27,6 +28,7 @@ VALUES: dict[str, type[Any]] = {
     "dense": Dense,
     "fixed": Fixed,
     "sparse": Sparse,
+    "nm": NM,
     "sum": FixedSum,
     "arithmetic": Arithmetic,
 }

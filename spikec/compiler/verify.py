@@ -27,7 +27,7 @@ from spikec.compiler.ops import (
     SumPool,
 )
 from spikec.compiler.schedule import unbalanced
-from spikec.compiler.weights import Dense, Fixed, Sparse, Weight
+from spikec.compiler.weights import Dense, Fixed, Weight, unwrapped
 
 Rule = Callable[[Graph, Node], Iterator[Diagnostic]]
 
@@ -191,7 +191,7 @@ def _fixed_rules(node: Node) -> Iterator[Diagnostic]:
             "fold it before quantizing",
         )
     if isinstance(node.op, Linear | Conv1d | Conv2d):
-        weight = node.op.weight.inner if isinstance(node.op.weight, Sparse) else node.op.weight
+        weight = unwrapped(node.op.weight)
         if isinstance(weight, Dense) or node.op.sum is None:
             yield Diagnostic(
                 "graph/float-in-fixed", "a connection of a fixed graph has integer weights and a sum", node.where

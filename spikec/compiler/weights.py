@@ -214,6 +214,12 @@ class Sparse:
         return f"sparse {100 * np.count_nonzero(self._matrix) / size:.1f}% of {self.inner.describe()}"
 
 
+def unwrapped(weight: Weight) -> Weight:
+    """Give the encoding that holds the values: what Sparse and N:M weights have inside, else the weight itself."""
+    inner = getattr(weight, "inner", None)
+    return inner if isinstance(inner, Weight) else weight
+
+
 def pack_bits(runs: list[tuple[Array, int]]) -> bytes:
     """Pack runs of integers, each of its own width in bits (two's complement), least significant bit first."""
     streams = []

@@ -27,7 +27,7 @@ from spikec.compiler.ops import (
     SumPool,
 )
 from spikec.compiler.verify import is_fixed, verify
-from spikec.compiler.weights import Fixed, Sparse, Weight
+from spikec.compiler.weights import Fixed, Weight, unwrapped
 
 Numbers = NDArray[np.int32]
 Longs = NDArray[np.int64]
@@ -181,7 +181,7 @@ def _integers(weight: Weight) -> Numbers:
 def _sum(weight: Weight, rule: FixedSum | None) -> dict[str, Any]:
     """Give the integer arithmetic of a connection as the core takes it."""
     assert rule is not None, "a verified fixed graph has it"
-    inner = weight.inner if isinstance(weight, Sparse) else weight
+    inner = unwrapped(weight)
     exponent = inner.exponent if isinstance(inner, Fixed) else 0
     return {
         "exponent": _int32(np.atleast_1d(np.asarray(exponent)), "exponent"),

@@ -8,7 +8,7 @@ import numpy as np
 
 from spikec.compiler.ir import Op, Shape
 from spikec.compiler.ops import Conv1d, Conv2d, FixedSum, Linear, Padding
-from spikec.compiler.weights import Array, Fixed, Sparse, Weight
+from spikec.compiler.weights import Array, Fixed, Weight, unwrapped
 
 EXACT = 1 << 53
 """Below this magnitude float64 holds every integer, so that a sum of integers in it is exact and quick."""
@@ -87,7 +87,7 @@ def _shift_sum(op: Linear | Conv1d | Conv2d, arithmetic: FixedSum, acc: Array) -
 
 def exponent_of(weight: Weight) -> int | Array:
     """Give the exponent of a fixed weight, whatever it is wrapped in."""
-    inner = weight.inner if isinstance(weight, Sparse) else weight
+    inner = unwrapped(weight)
     return inner.exponent if isinstance(inner, Fixed) else 0
 
 

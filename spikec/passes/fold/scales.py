@@ -9,7 +9,8 @@ import numpy as np
 
 from spikec.compiler.ir import Graph, Node, Shape
 from spikec.compiler.ops import AvgPool, Conv1d, Conv2d, Delay, Flatten, Linear, MaxPool, Reshape, Scale, SumPool
-from spikec.compiler.weights import Array, Dense, Sparse, Weight
+from spikec.compiler.weights import Array, Dense, Weight, unwrapped
+from spikec.compiler.weights_nm import rewrapped
 from spikec.passes.surgery import edit, is_connection, only_input, read_by_one, with_op
 
 
@@ -56,14 +57,13 @@ class Affine:
 
 def values_of(weight: Weight) -> Array | None:
     """Give plain weights as float64, or None where they are encoded in a way that a factor would break."""
-    inner = weight.inner if isinstance(weight, Sparse) else weight
+    inner = unwrapped(weight)
     return np.asarray(inner.values, np.float64) if isinstance(inner, Dense) else None
 
 
 def recode(weight: Weight, values: Array) -> Weight:
-    """Put new values into the encoding and float type of the old ones."""
-    dense = Dense(values.astype(weight.decode().dtype))
-    return Sparse(dense) if isinstance(weight, Sparse) else dense
+    """Put new values into the encoding and float type of the old ones; zeros are where they were."""
+    return rewrapped(weight, Dense(values.astype(weight.decode().dtype)))
 
 
 def backward(graph: Graph, name: str, affine: Affine) -> Graph | str:

@@ -12,6 +12,7 @@ from spikec.compiler.neurons import Neuron
 from spikec.compiler.ops import Conv1d, Conv2d, FixedSum, Input, Linear, Output
 from spikec.compiler.runner import Runner
 from spikec.compiler.weights import Array
+from spikec.compiler.weights_nm import rewrapped
 from spikec.passes.quantize.collect import arrivals
 from spikec.passes.quantize.grid import Mantissas
 from spikec.passes.quantize.layer import Candidate, Feed, Layer
@@ -105,11 +106,11 @@ class Recording:
 
 
 def fixed_connection(feed: Feed, weights: Mantissas, scale: float | Array) -> Linear | Conv1d | Conv2d:
-    """Give the op of a feed with integer weights and sum."""
+    """Give the op of a feed with integer weights and sum; a structure of zeros (N:M, sparse) stays."""
     op = feed.node.op
     assert isinstance(op, Linear | Conv1d | Conv2d)
     made = FixedSum(message_bits=feed.message_bits, width=32 if isinstance(op, Linear) else 24)
-    return replace(op, weight=weights.fixed(scale), bias=None, sum=made)
+    return replace(op, weight=rewrapped(op.weight, weights.fixed(scale)), bias=None, sum=made)
 
 
 def recording(graph: Graph, ctx: Context, samples: int) -> Recording | None:

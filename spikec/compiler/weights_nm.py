@@ -1,0 +1,142 @@
+"""N:M weights: at most N of M consecutive entries along an axis are kept, each with its position in its block."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from spikec.compiler.ir import Shape
+from spikec.compiler.weights import Array, Dense, Fixed, Sparse, Weight, pack_bits
+
+Axis = Literal["in", "out"]
+
+LARGEST = 32
+"""The longest block: a mask of it fits into one 32-bit word."""
+
+
+@dataclass(frozen=True, eq=False)
+class NM:
+    """N:M structure of another encoding's tensor.
+
+    The tensor is seen as a matrix (out, in) = (shape[0], rest). Along `axis` every line of it is cut into blocks of
+    `m` consecutive entries, of which at most `n` are not zero; the last block of a line may reach past the tensor,
+    where nothing is. `inner` is the full tensor in its own encoding (Dense or Fixed). Of every block exactly n entries
+    are stored, each with its position: the non-zeros and, where they are fewer, the zeros of the lowest positions.
+    """
+
+    inner: Dense | Fixed
+    n: int
+    m: int
+    axis: Axis = "out"
+    encoding: ClassVar[str] = "nm"
+
+    def __post_init__(self) -> None:
+        """Refuse other structures than 0 < n < m <= 32, and a tensor that has not this one."""
+        if not 0 < self.n < self.m <= LARGEST:
+            raise ValueError(f"N:M needs 0 < N < M <= {LARGEST}, not {self.n}:{self.m}")
+        if self.axis not in ("in", "out"):
+            raise ValueError(f"the axis of N:M is in or out, not {self.axis}")
+        if len(self.inner.shape) < 2:
+            raise ValueError(f"N:M weights are matrices or convolution kernels, not of shape {list(self.inner.shape)}")
+        most = int(np.count_nonzero(self._blocks(), axis=-1).max(initial=0))
+        if most > self.n:
+            message = f"at most {self.n} of {self.m} entries along the {self.axis} axis may differ from 0"
+            raise ValueError(f"{message}; a block holds {most}")
+
+    @property
+    def shape(self) -> Shape:
+        """Shape of the tensor."""
+        return self.inner.shape
+
+    def _matrix(self) -> Array:
+        stored = self.inner.stored() if isinstance(self.inner, Fixed) else self.inner.values
+        return stored.reshape(self.shape[0], -1)
+
+    def _blocks(self) -> Array:
+        """Give the stored entries as (lines, blocks, m), zeros past the end; a line is a row (in) or a column (out)."""
+        lines = self._matrix() if self.axis == "in" else self._matrix().T
+        count, length = lines.shape
+        padded = np.zeros((count, -(-length // self.m) * self.m), lines.dtype)
+        padded[:, :length] = lines
+        return padded.reshape(count, -1, self.m)
+
+    @property
+    def positions(self) -> Array:
+        """Positions in their block of the entries that are stored, ascending: (lines, blocks, n), uint8.
+
+        A line is a row of the matrix where the axis is `in`, a column where it is `out`.
+        """
+        first = np.argsort(self._blocks() == 0, axis=-1, kind="stable")[..., : self.n]
+        return np.sort(first, axis=-1).astype(np.uint8)
+
+    @property
+    def values(self) -> Array:
+        """What is stored at the positions, (lines, blocks, n): floats, or integers (a Fixed in units of its step)."""
+        return np.take_along_axis(self._blocks(), self.positions.astype(np.int64), axis=-1)
+
+    @property
+    def _widths(self) -> tuple[int, int]:
+        value = self.inner.width if isinstance(self.inner, Fixed) else int(self.inner.values.dtype.itemsize) * 8
+        return (self.m - 1).bit_length(), value
+
+    @property
+    def bits(self) -> int:
+        """A position of ceil(log2 M) bits and a value for each stored entry; 5 bits for each exponent of a Fixed."""
+        rows, columns = self._matrix().shape
+        lines, length = (rows, columns) if self.axis == "in" else (columns, rows)
+        exponents = 5 * int(np.size(self.inner.exponent)) if isinstance(self.inner, Fixed) else 0
+        return int(lines * -(-length // self.m)) * self.n * sum(self._widths) + exponents
+
+    def decode(self) -> Array:
+        """Give the full tensor."""
+        return self.inner.decode()
+
+    def pack(self) -> bytes:
+        """Give positions, then values, then exponents, each as one run of bits, line after line."""
+        index, value = self._widths
+        kept = self.values
+        if isinstance(self.inner, Fixed):
+            tail: list[tuple[Array, int]] = [(np.atleast_1d(np.asarray(self.inner.exponent)), 5)]
+        else:
+            kept = np.frombuffer(kept.tobytes(), dtype=f"u{kept.dtype.itemsize}")
+            tail = []
+        return pack_bits([(self.positions, index), (kept, value), *tail])
+
+    def describe(self) -> str:
+        """Say the structure and what is inside."""
+        return f"{self.n}:{self.m} {self.axis} of {self.inner.describe()}"
+
+
+def rewrapped(like: Weight, inner: Dense | Fixed) -> Weight:
+    """Give new values the structure of an old weight: N:M or sparse. Zeros must be where they were."""
+    if isinstance(like, NM):
+        return NM(inner, like.n, like.m, like.axis)
+    return Sparse(inner) if isinstance(like, Sparse) else inner
+
+
+def entries_to_matrix(values: Array, positions: Array, shape: tuple[int, int], m: int, axis: Axis) -> Array:
+    """Put stored entries back into a matrix (out, in).
+
+    Args:
+        values: (lines, blocks, n).
+        positions: (lines, blocks, n), distinct in a block and below m.
+        shape: of the matrix.
+        m: length of a block.
+        axis: along which axis the blocks lie.
+
+    Raises:
+        ValueError: positions repeat in a block or reach past it, or a value other than 0 lies past the matrix.
+    """
+    ordered = np.sort(positions.astype(np.int64), axis=-1)
+    if positions.size and (ordered[..., -1].max() >= m or np.any(np.diff(ordered, axis=-1) == 0)):
+        raise ValueError(f"positions in a block of {m} must be distinct and below {m}")
+    lines, length = (shape[0], shape[1]) if axis == "in" else (shape[1], shape[0])
+    padded = np.zeros((*values.shape[:2], m), values.dtype)
+    np.put_along_axis(padded, positions.astype(np.int64), values, axis=-1)
+    flat = padded.reshape(lines, -1)
+    if np.any(flat[:, length:]):
+        raise ValueError("a value other than 0 lies past the end of the matrix")
+    matrix = flat[:, :length]
+    return np.ascontiguousarray(matrix if axis == "in" else matrix.T)
