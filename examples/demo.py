@@ -13,6 +13,7 @@ from spikec.cli import main
 DIGITS = Path(os.path.relpath(Path(__file__).resolve().parent / "digits"))
 MODEL = DIGITS / "model.py"
 OUT = Path("build/demo")
+ALL = ("--samples", "1438")
 
 
 def show(title: str) -> None:
@@ -41,20 +42,30 @@ def demo() -> None:
     soft = [f"{MODEL}:net_soft", "--weights", str(DIGITS / "digits_soft.pt")]
 
     show("a soft reset, which Loihi's native neuron does not have: first what spikec says, then each way out, measured")
-    spikec("compile", *soft, "-t", "loihi2", "--calibrate", train, "-o", str(OUT / "soft"), expect=1)
+    spikec("compile", *soft, "-t", "loihi2", "--calibrate", train, *ALL, "-o", str(OUT / "soft"), expect=1)
     for choice in ("hard", "exact"):
         spikec(
-            "compile", *soft, "-t", "loihi2", "--calibrate", train, "--reset", choice, "-o", str(OUT / f"soft-{choice}")
+            "compile",
+            *soft,
+            "-t",
+            "loihi2",
+            "--calibrate",
+            train,
+            *ALL,
+            "--reset",
+            choice,
+            "-o",
+            str(OUT / f"soft-{choice}"),
         )
         spikec("verify", *soft, "--artifact", str(OUT / f"soft-{choice}"), "--input", test, "--no-lava")
 
     show("the trained network to NIR, and read back")
-    spikec("compile", *hard, "-t", "nir", "--calibrate", train, "-o", str(OUT / "nir"))
+    spikec("compile", *hard, "-t", "nir", "--calibrate", train, *ALL, "-o", str(OUT / "nir"))
     spikec("verify", *hard, "--artifact", str(OUT / "nir"), "--input", test)
 
     show("the trained network to Loihi 2, simulated on the host")
-    spikec("compile", *hard, "-t", "loihi2", "--calibrate", train, "-o", str(OUT / "loihi2"))
-    spikec("compile", *hard, "-t", "loihi2:netx", "--calibrate", train, "-o", str(OUT / "netx"))
+    spikec("compile", *hard, "-t", "loihi2", "--calibrate", train, *ALL, "-o", str(OUT / "loihi2"))
+    spikec("compile", *hard, "-t", "loihi2:netx", "--calibrate", train, *ALL, "-o", str(OUT / "netx"))
     spikec("run", str(OUT / "loihi2"), "--input", test, "-o", str(OUT / "spikes.npz"))
 
     show("the proof: every rung on the held-out digits, compared spike by spike")

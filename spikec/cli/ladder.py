@@ -10,7 +10,7 @@ from spikec.cli.show import Shown
 if TYPE_CHECKING:
     from spikec.runtime.ladder import RungReport
 
-COLUMNS = ["rung", "compared with", "verdict", ">differing spikes", ">accuracy", ">time"]
+COLUMNS = ["rung", "compared with", "verdict", ">differing of active spikes", ">accuracy", ">time"]
 
 
 def show_ladder(shown: Shown, reports: Sequence[RungReport]) -> None:
@@ -29,7 +29,7 @@ def row(report: RungReport) -> tuple[str, ...]:
     """Give one line of the table."""
     agreement = report.agreement
     compared = report.against if agreement.cells else "-"
-    spikes = f"{agreement.spikes_differing} of {agreement.spike_cells}" if agreement.cells else "-"
+    spikes = f"{agreement.spikes_differing} of {agreement.spikes_active}" if agreement.cells else "-"
     right = "-"
     if report.correct is not None and report.samples:
         right = f"{100 * report.correct / report.samples:.2f} %"

@@ -50,6 +50,6 @@ def route(target: str, choices: Choices) -> Route:
     if target == "nir":
         from spikec.backends.nir import NirBackend
 
-        return Route(NirBackend(), (ALL["fold"](),), ())
+        return Route(NirBackend(), (ALL["fold"](pools=False),), ())  # NIR has pools of its own
     help = f"known: {', '.join(NAMES)}; `spikec targets` describes them"
     raise fail("target/unknown", f"there is no target '{target}'", help=help)

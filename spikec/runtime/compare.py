@@ -34,13 +34,14 @@ class Difference:
 class Agreement:
     """How two runs agree: cells compared, cells that are not zero on either side, cells that differ.
 
-    The two spike numbers count the outputs of nodes alone (keys `s/...`).
+    The three spike numbers count the outputs of nodes alone (keys `s/...`).
     """
 
     cells: int = 0
     active: int = 0
     differing: int = 0
     spike_cells: int = 0
+    spikes_active: int = 0
     spikes_differing: int = 0
     first: Difference | None = None
 
@@ -51,6 +52,7 @@ class Agreement:
             self.active + other.active,
             self.differing + other.differing,
             self.spike_cells + other.spike_cells,
+            self.spikes_active + other.spikes_active,
             self.spikes_differing + other.spikes_differing,
             self.first or other.first,
         )
@@ -89,4 +91,5 @@ def _compare_arrays(key: str, a: Array, b: Array, first_sample: int) -> Agreemen
         first = Difference(key, first_sample + sample, step, tuple(neuron), float(a[where]), float(b[where]))
     active = int(np.count_nonzero((a != 0) | (b != 0)))
     of_spikes = key.startswith("s/")
-    return Agreement(a.size, active, count, a.size if of_spikes else 0, count if of_spikes else 0, first)
+    spikes = (a.size, active, count) if of_spikes else (0, 0, 0)
+    return Agreement(a.size, active, count, *spikes, first)
