@@ -31,7 +31,9 @@ class Target:
     `even_mixed`: mixed-sign weights of n bits are multiples of 2**(9 - n), single-sign ones of 2**(8 - n).
     `conv_exponent`: whether a convolution may have a weight exponent. `exponents` and `bias_exponents` are inclusive
     ranges. `latency` is what every weighted connection takes. `max_delay` is in steps; `message_bits` the widest
-    graded message (0: spikes only). `soft_reset`, `ge`, `v_init`: whether the native neuron can express them.
+    graded message (0: spikes only). `soft_reset`, `ge`, `v_init`: whether the native neuron can express them;
+    `synapse`: whether it has a synaptic current. `one_sign`: whether weights of one sign may be plain magnitudes; else
+    every weight is in two's complement.
     """
 
     name: str
@@ -50,4 +52,6 @@ class Target:
     soft_reset: bool = False
     ge: bool = False
     v_init: bool = False
+    synapse: bool = True
+    one_sign: bool = True
     choices: Choices = field(default_factory=Choices)

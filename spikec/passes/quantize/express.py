@@ -38,6 +38,9 @@ def express(node: Node, target: Target, found: Found, sink: Sink) -> Form:
     if np.any(np.asarray(op.graded) != 1):
         message = "the value of its spikes could not be folded into the weights behind it"
         found(Diagnostic("quantize/graded", message, node.where, "let the layer send spikes of value 1"))
+    if op.syn_order != "none" and not target.synapse:
+        message = f"it has a synaptic current, which a neuron of {target.name} has not"
+        found(Diagnostic("quantize/synapse", message, node.where, "train with neurons without a synaptic current"))
     init = _initial(node, op, target, found, sink)
     least = _clamp(node, op, target, found, sink)
     if op.readout == "membrane" and np.all(np.isinf(op.v_th)):

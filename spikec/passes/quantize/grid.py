@@ -32,8 +32,10 @@ class Mantissas:
         return Fixed(self.values, self.exponent, self.width, self.sign, self.step, scale)
 
 
-def sign_of(values: Array) -> Sign:
-    """Give the sign mode of weights."""
+def sign_of(values: Array, target: Target) -> Sign:
+    """Give the sign mode that a target has for weights."""
+    if not target.one_sign:
+        return "mixed"
     if values.min(initial=0) >= 0:
         return "excitatory"
     return "inhibitory" if values.max(initial=0) <= 0 else "mixed"
@@ -51,7 +53,7 @@ def on_grid(wanted: Array, bits: int, target: Target, *, exponent: bool) -> Mant
 
     Without clipping the smallest exponent is the finest; 0 is taken where it is as good. `exponent` False: only 0.
     """
-    sign = sign_of(wanted)
+    sign = sign_of(wanted, target)
     step = step_of(target, sign, bits)
     low, high = Fixed.limits(bits, sign, step)
     tries = [0]

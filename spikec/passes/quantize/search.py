@@ -110,7 +110,7 @@ def _full(layer: Layer, bits: int, target: Target, by_channel: bool) -> Array | 
     rigid = [f for f in layer.feeds if not f.dense and not target.conv_exponent]
     for feed in rigid or [f for f in layer.feeds if not f.constant] or list(layer.feeds):
         values = feed.weight * feed.unit
-        sign = sign_of(values)
+        sign = sign_of(values, target)
         low, high = Fixed.limits(bits, sign, step_of(target, sign, bits))
         rows = values.reshape(values.shape[0], -1)
         if by_channel and rows.shape[0] == layer.shape[0]:
