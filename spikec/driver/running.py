@@ -13,7 +13,7 @@ import numpy as np
 from spikec.compiler import artifact as artifacts
 from spikec.compiler.artifact import Artifact
 from spikec.compiler.context import Progress, Quiet
-from spikec.compiler.diagnostics import Sink, fail, ignore
+from spikec.compiler.diagnostics import Sink, fail, ignore, warning
 from spikec.compiler.fixed import FixedNeuron
 from spikec.compiler.ir import Graph
 from spikec.compiler.neurons import Neuron
@@ -101,6 +101,7 @@ def run_model(model: Any, inputs: Any, options: RunOptions) -> Outcome:
     graph, artifact = graph_of(model, with_example(options.load, array, options.steps), options.remark)
     given = ready(graph, array, options.steps)
     known = latencies(graph)
+    warn_of_cuts(graph, given, options.remark)
     padded = pad_steps(encoded(graph, given), max(known.values(), default=0))
     result = run_graph(graph, artifact, padded, options)
     if options.align:
@@ -130,11 +131,31 @@ def ready(graph: Graph, inputs: Array, steps: int | None) -> Array:
         taken = ", ".join(["samples", "steps", *map(str, size)])
         message = f"the input has shape {list(inputs.shape)}; the network takes ({taken})"
         raise fail("run/input-shape", message, node.where, "reshape the input, or bin the events with --shape")
-    if not len(full):
-        raise fail("data/empty", "the input holds no sample")
+    if 0 in full.shape[:2]:
+        raise fail("data/empty", f"the input holds no {'sample' if not len(full) else 'step'}")
     if not np.all(np.isfinite(full)):
         raise fail("data/not-finite", "the input holds NaN or infinity")
     return full
+
+
+def warn_of_cuts(graph: Graph, given: Array, remark: Sink) -> None:
+    """Warn where an integer network takes values of the input for others: it says so, and runs."""
+    node = graph.of(Input)[0]
+    op = node.op
+    assert isinstance(op, Input)
+    if not is_fixed(graph):
+        return
+    if op.message_bits == 0:
+        count = int(np.count_nonzero((given != 0) & (given != 1)))
+        message = f"{count} values of the input are neither 0 nor 1; where messages are spikes each counts as 1"
+        help_ = "calibrate on such input, and its counts are sent as graded messages"
+    else:
+        top = ((1 << op.message_bits) - 1) * op.scale
+        count = int(np.count_nonzero(np.abs(given) > top * (1 + 1e-6)))
+        message = f"{count} values of the input lie beyond {top:.6g}, the range of its messages, and are clipped to it"
+        help_ = "calibrate on samples that span the whole range"
+    if count:
+        remark(warning("run/input-range", message, node.where, help_))
 
 
 def run_graph(graph: Graph, artifact: Artifact | None, padded: Array, options: RunOptions) -> Result:

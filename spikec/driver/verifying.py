@@ -30,7 +30,7 @@ from spikec.driver.load import (
     with_example,
 )
 from spikec.driver.measure import encoded, run_aligned
-from spikec.driver.running import lava_runner, ready
+from spikec.driver.running import lava_runner, ready, warn_of_cuts
 from spikec.runtime.engine import Engine
 from spikec.runtime.ladder import Rung, RungReport, climb
 from spikec.runtime.reference import Reference
@@ -80,6 +80,9 @@ def verify_model(
     classes = None if labels is None else to_array(labels).reshape(-1)
     if classes is not None and len(classes) != len(given):
         raise fail("data/labels", f"{len(classes)} labels stand beside {len(given)} samples")
+    for cut in (loaded.graph, artifact):
+        if cut is not None:
+            warn_of_cuts(compiled_graph(cut) if isinstance(cut, Artifact) else cut, given, options.remark)
     rungs = build_rungs(loaded, artifact, options)
     batch = options.batch or _batch(loaded.graph, given.shape[1])
     return climb(rungs, given, classes, options.progress, batch=batch)
@@ -130,7 +133,7 @@ def _fixed_rungs(fixed: Graph, artifact: Artifact | None, options: VerifyOptions
     rungs = []
     if artifact is not None and QUANTIZED_FILE in artifact.files:
         quantized = loads(artifact.files[QUANTIZED_FILE], QUANTIZED_FILE)
-        rungs.append(_on_reference("quantized", quantized, "float reference"))
+        rungs.append(_on_reference("quantized", quantized, "float reference", spike_keys(quantized)))
     rungs.append(_on_reference("fixed reference", fixed, "quantized" if rungs else "", states, exact=bool(rungs)))
     rungs.append(Rung("engine", _aligned_run(fixed, Engine()), "fixed reference", True, states))
     rungs.append(_lava_rung(fixed, artifact, states, options))
@@ -179,6 +182,11 @@ def _nir_rungs(artifact: Artifact, options: VerifyOptions) -> list[Rung]:
 def neurons(graph: Graph) -> tuple[str, ...]:
     """Give the names of a graph's neurons in order."""
     return tuple(node.name for node in graph.of(Neuron, FixedNeuron))
+
+
+def spike_keys(graph: Graph) -> tuple[str, ...]:
+    """Give the traces of the neurons that send spikes: a membrane in integers and one in floats have other units."""
+    return tuple(f"s/{name}" for name in neurons(graph) if getattr(graph[name].op, "readout", "") == "spikes")
 
 
 def state_keys(graph: Graph) -> tuple[str, ...]:
