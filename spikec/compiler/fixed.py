@@ -53,6 +53,14 @@ LOIHI2_ARITHMETIC = Arithmetic(
 """Exact to Lava's LIF of tag `fixed_pt` (semantics.md part 2 B)."""
 
 
+def fpga_arithmetic(v_bits: int = 16, decay: Literal["multiply", "shift"] = "multiply") -> Arithmetic:
+    """Give the arithmetic of the spike core: no exponents, v of `v_bits` bits that saturates; u is just the input.
+
+    Written down in docs/integer-neuron.md. A neuron of it has no current (u_decay None) and no v_min.
+    """
+    return Arithmetic(name="fpga", decay=decay, u_bits=32, v_bits=v_bits)
+
+
 @dataclass(frozen=True, eq=False)
 class FixedNeuron(Op):
     """One time step of a population in integers, from the summed integer input a (int32, wrapped).
