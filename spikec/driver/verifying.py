@@ -112,7 +112,7 @@ def build_rungs(loaded: Model, artifact: Artifact | None, options: VerifyOptions
         return (*rungs, *_nir_rungs(artifact, options))
     fixed = loaded.graph if artifact is None else compiled_graph(artifact)
     if is_fixed(fixed):
-        rungs.extend(_fixed_rungs(fixed, artifact, options))
+        rungs.extend(_fixed_rungs(loaded.graph, fixed, artifact, options))
     return tuple(rungs)
 
 
@@ -127,13 +127,13 @@ def _on_reference(
     return Rung(name, run, against, exact, keys)
 
 
-def _fixed_rungs(fixed: Graph, artifact: Artifact | None, options: VerifyOptions) -> list[Rung]:
+def _fixed_rungs(loaded: Graph, fixed: Graph, artifact: Artifact | None, options: VerifyOptions) -> list[Rung]:
     """Integers: as quantized (no latency), as lowered, in the engine, in Lava."""
     states = state_keys(fixed)
     rungs = []
     if artifact is not None and QUANTIZED_FILE in artifact.files:
         quantized = loads(artifact.files[QUANTIZED_FILE], QUANTIZED_FILE)
-        rungs.append(_on_reference("quantized", quantized, "float reference", spike_keys(quantized)))
+        rungs.append(_on_reference("quantized", quantized, "float reference", spike_keys(loaded, quantized)))
     rungs.append(_on_reference("fixed reference", fixed, "quantized" if rungs else "", states, exact=bool(rungs)))
     rungs.append(Rung("engine", _aligned_run(fixed, Engine()), "fixed reference", True, states))
     rungs.append(_lava_rung(fixed, artifact, states, options))
@@ -184,9 +184,10 @@ def neurons(graph: Graph) -> tuple[str, ...]:
     return tuple(node.name for node in graph.of(Neuron, FixedNeuron))
 
 
-def spike_keys(graph: Graph) -> tuple[str, ...]:
-    """Give the traces of the neurons that send spikes: a membrane in integers and one in floats have other units."""
-    return tuple(f"s/{name}" for name in neurons(graph) if getattr(graph[name].op, "readout", "") == "spikes")
+def spike_keys(*graphs: Graph) -> tuple[str, ...]:
+    """Give the traces of the neurons that send spikes in all graphs: membranes are in other units in each."""
+    sending = [[n for n in neurons(graph) if getattr(graph[n].op, "readout", "") == "spikes"] for graph in graphs]
+    return tuple(f"s/{name}" for name in sending[0] if all(name in others for others in sending))
 
 
 def state_keys(graph: Graph) -> tuple[str, ...]:
