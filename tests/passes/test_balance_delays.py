@@ -216,3 +216,45 @@ def test_loop_with_one_step_of_delay_more_is_met():
     assert lowered["d"].op.steps == 0
     assert lowered["d"].op.absorbed == 1
     assert assert_same_steps(graph, lowered, rng.integers(0, 2, (3, 20, WIDTH))) > 20
+
+
+def test_a_delay_on_the_way_forward_of_a_loop_gives_up_a_step():
+    rng = np.random.default_rng(9)
+    graph = verify(
+        Graph(
+            (
+                Node("x", Input((WIDTH,))),
+                Node("fc1", linear(rng), ("x",)),
+                Node("back", linear(rng), ("n2",)),
+                Node("n1", neuron(rng), ("fc1", "back")),
+                Node("d", Delay(2), ("n1",)),
+                Node("fc2", linear(rng), ("d",)),
+                Node("n2", neuron(rng), ("fc2",)),
+                Node("out", Output(), ("n2",)),
+            )
+        )
+    )
+    lowered = lower(graph)
+    assert lowered["d"].op.absorbed == 1
+    assert latencies(lowered)["n2"] == latencies(lowered)["n1"] == 1
+    assert assert_same_steps(graph, lowered, rng.integers(0, 2, (3, 20, WIDTH))) > 20
+
+
+def test_a_delay_of_just_the_limit_is_held():
+    lowered = lower(long_skip(), Target("loihi2", max_delay=3))
+    assert max(int(np.max(node.op.steps)) for node in lowered.of(Delay)) == 3
+
+
+def test_a_start_of_its_own_moves_with_the_layer():
+    rng = np.random.default_rng(2)
+    graph = long_skip().map(lambda n: replace(n, op=replace(n.op, start=2)) if n.name == "n1" else None)
+    lowered = lower(graph)
+    assert lowered["n1"].op.start == 2 + latencies(lowered)["n1"] == 4
+    x = rng.integers(0, 2, (3, 20, WIDTH))
+    late = latencies(lowered)
+    after = align(Reference().run(lowered, pad_steps(x, max(late.values())), trace=True), late, 20)
+    before = Reference().run(graph, x, trace=True)
+    for key in ("s/n1", "u/n1", "v/n1", "s/n3"):  # a state before the start counts for nothing
+        np.testing.assert_array_equal(before.traces[key][:, 2:], after.traces[key][:, 2:])
+    assert np.any(before.traces["s/n1"])
+    np.testing.assert_array_equal(before.spikes, after.spikes)

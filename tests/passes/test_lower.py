@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -79,6 +81,18 @@ def test_normal_forms_reach_what_hardware_has():
     assert np.isinf(normal_form(LIF(0.5, reset="none", reset_when="next", readout="membrane")).v_th)
     dropped = LIF(0.5, reset="value", reset_when="next", drop_input=True)
     assert normal_form(dropped) is dropped
+
+
+@pytest.mark.parametrize("reset", ["subtract", "value"])
+@pytest.mark.parametrize(("cmp", "v_init"), [(">", 1.5), (">=", 1.0)])
+def test_a_spike_of_the_initial_membrane_is_not_missed(reset, cmp, v_init):
+    op = LIF(0.5, reset=reset, reset_when="next", cmp=cmp, v_init=v_init)
+    new = normal_form(op)
+    x = np.random.default_rng(0).integers(0, 9, (4, 8, 6)) / 8
+    outputs = [Reference(np.float64).run(chain(Input((6,)), n), x).spikes for n in (op, new)]
+    np.testing.assert_array_equal(*outputs)
+    late = replace(op, reset_when="post")  # what would be wrong is seen in these spikes
+    assert not np.array_equal(outputs[0], Reference(np.float64).run(chain(Input((6,)), late), x).spikes)
 
 
 @settings(max_examples=25, deadline=None)
