@@ -65,6 +65,10 @@ def add(tracer: Tracer, name: str, args: Any, kwargs: Any, result: Any) -> Value
     minus = "sub" in name
     left, right = (args[1], args[0]) if name in ("__rsub__", "rsub") else args
     values = [tracer.trace.value_of(side) for side in (left, right)]
+    if _is_nothing(right):
+        return values[0]
+    if _is_nothing(left) and not minus:  # where Python's sum() begins
+        return values[1]
     if any(isinstance(value, Sequence) for value in values):
         return _add_sequences(tracer, values, minus, result)
     terms = [
@@ -72,6 +76,10 @@ def add(tracer: Tracer, name: str, args: Any, kwargs: Any, result: Any) -> Value
     ]
     assert all(isinstance(term, Expr) for term in terms)
     return _sum(tracer, [term for term in terms if isinstance(term, Expr)], minus, result)
+
+
+def _is_nothing(side: Any) -> bool:
+    return isinstance(side, int | float) and side == 0
 
 
 def _add_sequences(tracer: Tracer, values: list[Value | None], minus: bool, result: Any) -> Value | None:
