@@ -85,3 +85,11 @@ def test_membranes_of_other_units_are_no_differing_spikes() -> None:
     assert quantized.spikes_active > 0
     assert quantized.spike_cells == 2 * 6 * 2  # of n0 alone
     assert rungs["engine"].agreement.cells == 2 * 6 * 4 * 3  # exact rungs compare every state
+
+
+def test_an_outcome_says_how_late_it_is() -> None:
+    artifact = spikec.compile(network(), calibrate=SPIKES)
+    late, aligned = spikec.run(artifact, SPIKES), spikec.run(artifact, SPIKES, align=True)
+    assert (late.latency, aligned.latency) == (2, 0)
+    assert late.v_out is not None
+    np.testing.assert_array_equal(aligned.v_out, late.v_out[:, 2:])

@@ -117,6 +117,18 @@ def test_every_fault_of_a_recording_has_its_message(fault):
     assert str(caught.value) == message
 
 
+def test_bounds_are_exact():
+    """The last pixel is inside, the one behind it is not."""
+    sizes = dict(zip(("p", "y", "x"), SHAPE, strict=True))
+    for name, size in sizes.items():
+        arrays = {key: np.array(value) for key, value in GOOD.items()}
+        arrays[name] = np.full_like(arrays[name], size - 1)
+        assert bin_events(*arrays.values(), bin_us=1000, steps=3, shape=SHAPE).any()
+        arrays[name] = np.full_like(arrays[name], size)
+        with pytest.raises(CompileError, match=f"{name} = {size} of event 0 lies outside 0..{size - 1}"):
+            bin_events(*arrays.values(), bin_us=1000, steps=3, shape=SHAPE)
+
+
 def test_all_faults_are_told_at_once():
     """Bounds and order are judged together."""
     arrays = {name: np.array(value) for name, value in {**GOOD, "x": [9, 0, 0], "t_us": [3, 1, 4]}.items()}

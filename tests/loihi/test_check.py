@@ -176,3 +176,23 @@ def test_a_row_of_pixels_is_a_convolution_too():
         Node("output", Output(), ("lif",)),
     )
     assert {d.code for d in LoihiBackend().check(Graph(nodes))} == {"loihi/weight-range", "loihi/conv-exponent"}
+
+
+@pytest.mark.parametrize(
+    ("name", "inside", "outside", "code"),
+    [
+        ("threshold", 131071, 131072, "loihi/threshold-range"),
+        ("threshold", 0, -1, "loihi/threshold-range"),
+        ("bias", 4095, 4096, "loihi/bias-range"),
+        ("bias", -4096, -4097, "loihi/bias-range"),
+        ("bias_exp", 7, 8, "loihi/bias-exponent"),
+        ("bias_exp", 0, -1, "loihi/bias-exponent"),
+        ("v_decay", 4096, 4097, "neuron/decay-range"),
+        ("u_decay", 4096, 4097, "neuron/decay-range"),
+    ],
+)
+def test_limits_are_exact(name, inside, outside, code):
+    for value, codes in ((inside, []), (outside, [code])):
+        graph = dense(linear(WEIGHTS), neuron(**{name: value}))
+        found = [d.code for d in LoihiBackend().check(graph) if d.severity is Severity.ERROR]
+        assert [c for c in found if c.endswith(("range", "exponent"))] == codes
