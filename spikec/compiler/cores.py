@@ -26,9 +26,9 @@ LATENCY = 9
 """Cycles from the issue of a group in the fire pass to the push of its token."""
 REUSE_ADD = 3
 """Cycles between two issues of one membrane address while weights are added."""
-REUSE_FIRE = 6
+REUSE_FIRE = 7
 """Cycles from the issue of a membrane address in the fire pass to its next issue."""
-FIRE_TAIL = 3
+FIRE_TAIL = 4
 """Cycles that the write of the fire pass comes later than the write of an addition."""
 BANK_WORDS = 1024
 """Words of one bank of weight memory."""
@@ -136,7 +136,7 @@ class EventCore:
 
     @property
     def neuron_word_bits(self) -> int:
-        """Bits of a word of the neuron memory: lane 0 lowest, in each lane {initial, amount, bias, threshold}."""
+        """Bits of a word of the neuron memory: lane 0 lowest, in each lane threshold, then bias, amount, initial."""
         return self.lanes * (3 * self.state_bits + self.bias_bits)
 
     @property
@@ -276,6 +276,8 @@ def _shapes(core: EventCore) -> str:
         return f"{core.rows} rows are not whole groups of {core.in_lanes}"
     if core.bank_words < 2 or core.bank_words & (core.bank_words - 1):
         return f"a bank of {core.bank_words} words is not a power of two"
+    if core.banks > 100:
+        return f"its {core.weight_words} words of weights fill more than 100 banks of {core.bank_words}"
     weights, neurons = (core.rows, core.row_words, core.lanes), (core.groups, core.lanes)
     for name, shape in (("values", weights), ("positions", weights)):
         if getattr(core, name).shape != shape:

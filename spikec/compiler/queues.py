@@ -1,0 +1,54 @@
+"""The token queues of a design, in one order that the RTL, the simulator and their traces share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from spikec.compiler.cores import INPUT, Design
+
+
+@dataclass(frozen=True)
+class Queue:
+    """One queue: `q<number>`, of link `link`, for the link's source or target of that place.
+
+    `joins`: it stands before the link's join, behind core `place` of its sources; else before target `place`.
+    A token is {kind (2 bits), group, payload}, payload lowest.
+    """
+
+    name: str
+    link: int
+    place: int
+    joins: bool
+    depth: int
+    group_bits: int
+    payload_bits: int
+    ends: str
+
+    @property
+    def width(self) -> int:
+        """Bits of a token."""
+        return 2 + self.group_bits + self.payload_bits
+
+
+def group_bits(design: Design, link: int) -> int:
+    """Give the bits of the group in a token of a link."""
+    if link == 0:
+        groups = design.input_groups
+    else:
+        groups = sum(core.groups for core in design.layers[link - 1])
+    return max(1, (groups - 1).bit_length())
+
+
+def queues(design: Design) -> tuple[Queue, ...]:
+    """Give every queue: link by link, those before its join first."""
+    made: list[Queue] = []
+    for k, link in enumerate(design.links):
+        payload = design.in_lanes if k == 0 else design[link.sources[0]].payload_bits
+        joined = link.sources != (INPUT,) and len(link.sources) > 1
+        sides = [(True, link.sources)] if joined else []
+        for joins, names in [*sides, (False, link.targets)]:
+            for place, name in enumerate(names):
+                other = "join" if joined else link.sources[0]
+                ends = f"{name} -> join" if joins else f"{other} -> {name}"
+                made.append(Queue(f"q{len(made)}", k, place, joins, link.depth, group_bits(design, k), payload, ends))
+    return tuple(made)
