@@ -29,9 +29,8 @@ class Kind(IntEnum):
 
     GEOMETRY = 0
     WEIGHTS = 1
-    THRESHOLDS = 2
-    BIASES = 3
-    NEURON_MAP = 4
+    NEURONS = 2
+    NEURON_MAP = 3
     CODEBOOK = 16
     INDICES = 17
     SIGNS = 18
