@@ -235,7 +235,7 @@ def test_an_input_that_does_not_fit_is_refused() -> None:
     assert "error[run/input-shape]" in refusal(graph, np.zeros((1, 2, 3), int))
     assert "error[run/input-not-whole]" in refusal(graph, np.full((1, 2, 1), 0.5))
     assert refusal(graph, np.full((1, 2, 1), 1 << 31)) == (
-        "error[engine/input-range]: the input has values that do not fit in 32 bits\n  where: n0"
+        "error[run/input-width]: the input has values that do not fit in 32 bits\n  where: n0"
     )
 
 

@@ -213,6 +213,9 @@ def test_input_is_checked() -> None:
     )
     with pytest.raises(CompileError, match="takes whole numbers"):
         Reference().run(fixed, np.full((1, 1, 1), 0.5))
+    for value in (1 << 31, -(1 << 31) - 1, 1 << 40, 1e300, np.inf):
+        with pytest.raises(CompileError, match="do not fit in 32 bits"):
+            Reference().run(fixed, np.full((1, 1, 1), value))
     assert Reference().run(graph, np.zeros((2, 0, 2))).spikes.shape == (2, 0, 2)
 
 

@@ -10,10 +10,9 @@ import _spikecore
 import numpy as np
 from numpy.typing import NDArray
 
-from spikec.compiler.diagnostics import fail
 from spikec.compiler.fixed import FixedNeuron
 from spikec.compiler.ir import Graph, Node
-from spikec.compiler.ops import Input, Output
+from spikec.compiler.ops import Output
 from spikec.compiler.runner import Result, Trace
 from spikec.compiler.weights import Array
 from spikec.runtime.engine_plan import Numbers, build_plan
@@ -78,9 +77,5 @@ def _variables(node: Node) -> list[Key]:
 def _given(graph: Graph, inputs: Array) -> Numbers:
     """Give the checked input as int32, (samples, steps, entries)."""
     array = check_inputs(graph, inputs, fixed=True)
-    limit = np.iinfo(np.int32)
-    if array.size and (array.min() < limit.min or array.max() > limit.max):
-        where = graph.of(Input)[0].where
-        raise fail("engine/input-range", "the input has values that do not fit in 32 bits", where)
     whole: NDArray[np.int32] = np.ascontiguousarray(array, dtype=np.int32)
     return whole.reshape(*array.shape[:2], prod(array.shape[2:]))

@@ -79,7 +79,14 @@ def check_inputs(graph: Graph, inputs: Array, *, fixed: bool) -> Array:
         and np.any(array != np.rint(array))
     ):
         message = "a fixed graph takes whole numbers; this input has fractions"
-        raise fail("run/input-not-whole", message, node.where, "encode it first (spikec.compiler.runner.encode_input)")
+        raise fail(
+            "run/input-not-whole",
+            message,
+            node.where,
+            "compile it on samples like these, so that analog input is quantized; or give whole numbers",
+        )
+    if fixed and array.size and (array.min() < -(1 << 31) or array.max() >= 1 << 31):
+        raise fail("run/input-width", "the input has values that do not fit in 32 bits", node.where)
     return array
 
 

@@ -69,6 +69,14 @@ def leftovers(of: int | None = None) -> list[str]:
 
 
 @pytest.mark.lava
+def test_input_beyond_32_bits_is_refused_and_not_wrapped(lava: LavaEnv) -> None:
+    graph, inputs = native(5)
+    for value in (1 << 31, 1 << 40):
+        with pytest.raises(CompileError, match="do not fit in 32 bits"):
+            LavaRunner(describe(graph), 60, lava).run(graph, np.full_like(inputs, value, dtype=np.int64))
+
+
+@pytest.mark.lava
 def test_a_hang_is_ended(lava: LavaEnv, tmp_path: Path, golden: Golden) -> None:
     golden("timeout", run(lava, tmp_path, SLEEPS, 2))
 

@@ -341,6 +341,8 @@ def load_input(path: str, shape: list[int]) -> Any:
         raise SystemExit("the input has no sample or no step")
     if np.any(data != np.rint(data)):
         raise SystemExit("the input must be whole numbers")
+    if np.any((data < -(1 << 31)) | (data >= 1 << 31)):
+        raise SystemExit("the input has values that do not fit in 32 bits")
     return data.astype(np.int32)
 
 
