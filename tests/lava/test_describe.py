@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -122,3 +123,65 @@ def test_an_unrolled_convolution_is_the_convolution(data: st.DataObject) -> None
     assert np.array_equal(
         out.reshape(op.shape(shape)), convolve(weight, x[None], stride, padding, op.dilation, groups)[0]
     )
+
+
+def chain(*starts: int, **fields: object) -> Graph:
+    """A chain of layers of two neurons that begin at these steps."""
+    parts: list[tuple[str, Op, tuple[str, ...]]] = []
+    for index, start in enumerate(starts):
+        parts.append((f"l{index}", linear([[2, 4], [4, -2]]), (f"n{index - 1}" if index else "in",)))
+        parts.append((f"n{index}", FixedNeuron(100, start=start, bias=3, **fields), (f"l{index}",)))  # type: ignore[arg-type]
+    return build((2,), *parts)
+
+
+def resets(graph: Graph) -> object:
+    """How the samples of a network are kept apart in Lava."""
+    return json.loads(describe(graph)["network.json"])["resets"]
+
+
+def test_samples_of_a_lowered_chain_are_kept_apart_by_resets_alone() -> None:
+    assert resets(chain(1, 2, 3)) == "interval"
+    assert resets(chain(2, 4)) == "interval"
+    assert resets(chain(1, 1)) == "host"  # what n0 sends at the end of a sample would reach n1 in the next
+    assert resets(chain(0)) == "host"
+    assert resets(chain(1, 2, v_init=5)) == "host"
+    assert not custom_nodes(chain(1, 2, 3))
+
+
+def test_a_neuron_that_input_reaches_before_its_start_is_our_own() -> None:
+    """Where resets do not do it, a native neuron would take in what comes too early, and might fire."""
+    assert not custom_nodes(chain(1, 2, v_init=5))
+    assert list(custom_nodes(chain(1, 3, v_init=5))) == ["n1"]
+    assert list(custom_nodes(chain(2, 3, v_init=5))) == ["n0"]
+
+
+def two_delays(exponent: int) -> Graph:
+    """A connection of graded messages that reads the input now and two steps later."""
+    total = FixedSum(8)
+    return build(
+        (2,),
+        ("d", Delay(2), ("in",)),
+        ("l", linear([[2, 4], [4, -2]], exponent, total=total), ("in", "d")),
+        ("n", NEURON, ("l",)),
+    )
+
+
+def test_a_connection_is_split_only_where_the_sum_is_shifted_left() -> None:
+    """Floors of the parts are not the floor of the sum."""
+    for exponent, lines in ((2, 0), (0, 0), (-2, 2)):
+        document = json.loads(describe(two_delays(exponent))["network.json"])
+        assert len(document["delays"]) == lines
+        assert len(document["connections"]) == (1 if lines else 2)
+    per_element = build(
+        (2,), ("d", Delay(np.array([0, 3])), ("in",)), ("l", linear([[2, 4]], -2), ("d",)), ("n", NEURON, ("l",))
+    )
+    assert len(json.loads(describe(per_element)["network.json"])["delays"]) == 1
+
+
+def test_synapses_hold_62_steps_and_no_more() -> None:
+    def held(steps: int) -> Graph:
+        return build((2,), ("d", Delay(steps), ("in",)), ("l", linear([[2, 2]]), ("d",)), ("n", NEURON, ("l",)))
+
+    assert describe(held(62))
+    with pytest.raises(CompileError, match="add up to 63 steps; Loihi 2 has 62"):
+        describe(held(63))
