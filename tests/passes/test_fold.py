@@ -234,3 +234,14 @@ MESSAGES = {
 def test_what_stays_says_why(name, golden):
     _, remarks = run_fold(MESSAGES[name]())
     golden(f"fold-{name}", "\n".join(str(r) for r in remarks))
+
+
+@pytest.mark.parametrize("pool", [SumPool, AvgPool])
+def test_an_offset_behind_a_pool_goes_back_by_its_share(pool):
+    rng = np.random.default_rng(0)
+    scale = Scale(dyadic(rng, 2, 1, 1), dyadic(rng, 2, 1, 1))
+    conv = Conv2d(Dense(dyadic(rng, 2, 1, 3, 3)))
+    graph = chain(Input((1, 6, 6)), conv, pool((2, 2)), scale, LIF(0.5, 0.5))
+    folded, _ = run_fold(graph, pools=False)
+    assert "scale" not in mnemonics(folded)
+    same(graph, folded, rng, exact=True)
