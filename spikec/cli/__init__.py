@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from spikec.cli.arguments import parser
-from spikec.compiler.diagnostics import CompileError
+from spikec.compiler.diagnostics import CompileError, Diagnostic
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -20,6 +20,11 @@ def main(words: Sequence[str] | None = None) -> int:
         code: int = arguments.command(arguments, shown)
     except CompileError as error:
         shown.errors(error)
+        return 1
+    except MemoryError:
+        shown.diagnostic(
+            Diagnostic("cli/memory", "that needs more memory than there is", help="fewer samples, or fewer steps")
+        )
         return 1
     except BrokenPipeError:  # `spikec ... | head` is no fault
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -18,6 +18,11 @@ EPILOG = """examples:
 exit codes: 0 done, 1 diagnostics, 2 usage, 3 an exact rung of verify differed"""
 
 
+RESULTS = """arrays by name: spikes (N, T + latency, *shape) and counts, or v_out of a membrane readout;
+with --trace s/NODE, u/NODE, v/NODE; --align cuts the latency off"""
+DATA = """.npz or .npy: spikes (N, T, *shape); analog (N, *shape), repeated for --steps; or events x y p t_us offsets"""
+
+
 def parser() -> argparse.ArgumentParser:
     """Give the parser of the whole command line."""
     whole = argparse.ArgumentParser(
@@ -49,7 +54,11 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _model(made: argparse.ArgumentParser, what: str) -> None:
-    made.add_argument("model", metavar=what, help=".nir, .net, .spk, or FILE.py:OBJECT that builds a torch module")
+    made.add_argument(
+        "model",
+        metavar=what,
+        help=".nir, .net, .spk, an artifact's folder, or FILE.py:OBJECT that builds a torch module",
+    )
     group = made.add_argument_group("reading the model")
     group.add_argument("--weights", type=Path, metavar="FILE", help="state dict for FILE.py:OBJECT")
     group.add_argument(
@@ -58,9 +67,12 @@ def _model(made: argparse.ArgumentParser, what: str) -> None:
         help="read weights with pickle: this RUNS CODE that the file contains; only for files you made yourself",
     )
     group.add_argument(
-        "--time-axis", choices=("0", "1", "none"), default="0", help="axis of time in the network's input (default 0)"
+        "--time-axis",
+        choices=("0", "1", "none"),
+        default="0",
+        help="axis of time in the network's input: 0 (T, N, ...), 1 (N, T, ...), none: one step, or a static input",
     )
-    group.add_argument("--dt", type=_positive, default=1e-3, metavar="SECONDS", help="length of a step (default 1e-3)")
+    group.add_argument("--dt", type=seconds, default=1e-3, metavar="SECONDS", help="length of a step (default 1e-3)")
     group.add_argument("--readout", choices=("auto", "spikes", "membrane"), default="auto", help="what is the output")
     group.add_argument("--example", metavar="DATA", help="input on which a torch network is traced")
     group.add_argument(
@@ -82,8 +94,8 @@ def _model(made: argparse.ArgumentParser, what: str) -> None:
 def _events(made: argparse.ArgumentParser) -> None:
     group = made.add_argument_group("binning of event recordings")
     group.add_argument("--bin", metavar="TIME", help="length of a bin: 1ms, 500us")
-    group.add_argument("--steps", type=int, metavar="T", help="number of steps")
-    group.add_argument("--shape", metavar="P,Y,X", help="shape of the sensor: 2,34,34")
+    group.add_argument("--steps", type=count, metavar="T", help="steps of a recording, or of an input without time")
+    group.add_argument("--shape", type=sizes, metavar="P,Y,X", help="shape of the sensor: 2,34,34")
     group.add_argument("--rounding", choices=("nearest", "floor"), default="nearest", help="of time to bins")
 
 
@@ -96,7 +108,7 @@ def _compile(made: argparse.ArgumentParser) -> None:
     chosen.add_argument("-r", "--recipe", type=Path, metavar="FILE.toml", help="the pipeline as a TOML file")
     made.add_argument("--calibrate", metavar="DATA", help="samples to choose scales on and to measure with")
     made.add_argument("--labels", metavar="FILE", help="classes of the calibration samples")
-    made.add_argument("--samples", type=int, default=64, metavar="N", help="use the first N of them (default 64)")
+    made.add_argument("--samples", type=count, default=64, metavar="N", help="use the first N of them (default 64)")
     made.add_argument(
         "-o", "--output", type=Path, metavar="DIR", help="where to write the artifact (default: build/TARGET)"
     )
@@ -116,35 +128,32 @@ def _compile(made: argparse.ArgumentParser) -> None:
 def _run(made: argparse.ArgumentParser) -> None:
     _model(made, "ARTIFACT|MODEL")
     _events(made)
-    made.add_argument("--input", required=True, metavar="DATA", help=".npz or .npy: spikes (N, T, *shape), or events")
+    made.add_argument("--input", required=True, metavar="DATA", help=DATA)
     made.add_argument("--labels", metavar="FILE", help="classes, for accuracy")
     made.add_argument("--engine", choices=("fast", "reference", "lava"), default="fast")
     made.add_argument(
         "--trace", nargs="?", const=True, default=False, metavar="NODE,...", help="record outputs, u and v"
     )
     made.add_argument("--align", action="store_true", help="remove the known latency")
-    made.add_argument("-o", "--output", type=Path, metavar="OUT.npz")
-    made.add_argument(
-        "--timeout", type=_positive, default=600.0, metavar="SECONDS", help="limit for Lava (default 600)"
-    )
+    made.add_argument("-o", "--output", type=new_file, metavar="OUT.npz", help=RESULTS)
+    made.add_argument("--timeout", type=seconds, default=600.0, metavar="SECONDS", help="limit for Lava (default 600)")
 
 
 def _verify(made: argparse.ArgumentParser) -> None:
     _model(made, "MODEL|ARTIFACT")
     _events(made)
     made.add_argument("--artifact", type=Path, metavar="DIR", help="what was compiled from MODEL")
-    made.add_argument("--input", required=True, metavar="DATA", help=".npz or .npy: spikes (N, T, *shape), or events")
+    made.add_argument("--input", required=True, metavar="DATA", help=DATA)
     made.add_argument("--labels", metavar="FILE", help="classes, for accuracy")
-    made.add_argument("--samples", type=int, metavar="N", help="use the first N samples")
+    made.add_argument("--samples", type=count, metavar="N", help="use the first N samples")
     made.add_argument("--no-lava", action="store_true", help="leave that rung out")
-    made.add_argument(
-        "--timeout", type=_positive, default=600.0, metavar="SECONDS", help="limit for Lava (default 600)"
-    )
-    made.add_argument("--json", type=Path, metavar="FILE", help="write the reports as JSON too")
+    made.add_argument("--timeout", type=seconds, default=600.0, metavar="SECONDS", help="limit for Lava (default 600)")
+    made.add_argument("--json", type=new_file, metavar="FILE", help="write the reports as JSON too")
 
 
 def _inspect(made: argparse.ArgumentParser) -> None:
     _model(made, "MODEL|ARTIFACT")
+    made.add_argument("--steps", type=count, metavar="T", help="of an input without time")
     made.add_argument("--ir", action="store_true", help="print the textual IR")
 
 
@@ -152,8 +161,34 @@ def _lava(made: argparse.ArgumentParser) -> None:
     made.add_argument("action", choices=("install", "status"))
 
 
-def _positive(text: str) -> float:
-    number = float(text)
-    if not number > 0:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+def seconds(text: str) -> float:
+    """Read a time above 0."""
+    try:
+        number = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number") from None
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not above 0 and finite")
     return number
+
+
+def count(text: str) -> int:
+    """Read a whole number of 1 or more."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of 1 or more")
+    return int(text)
+
+
+def sizes(text: str) -> tuple[int, ...]:
+    """Read sizes separated by commas."""
+    return tuple(count(part.strip()) for part in text.split(","))
+
+
+def new_file(text: str) -> Path:
+    """Read the path of a file that can be written: checked before any work is done for it."""
+    path = Path(text)
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is a folder")
+    if not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"there is no folder {path.parent}")
+    return path

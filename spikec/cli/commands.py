@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from spikec.driver.load import LoadOptions
 
 Words = argparse.Namespace
+FIRST = ("layer", "kind", "size", "cores", "neurons", "words")
 
 
 def compile_(words: Words, shown: Shown) -> int:
@@ -42,7 +43,7 @@ def compile_(words: Words, shown: Shown) -> int:
         load_options(words, shown), calibrate, words.steps, words.seed, choices, shown.progress(), shown.remark, watch
     )
     artifact = compile_model(words.model, words.target, own, options)
-    path = artifact.write(words.output or Path("build") / words.target)
+    path = artifact.write(words.output or Path("build") / words.target.replace(":", "-"))
     shown.unseen_remarks()
     _show_artifact(shown, artifact.facts, artifact.target)
     if "measured" in artifact.facts:
@@ -59,6 +60,7 @@ def run(words: Words, shown: Shown) -> int:
     """`spikec run`."""
     import numpy as np
 
+    from spikec.driver.data import check_labels
     from spikec.driver.running import RunOptions, run_model
 
     inputs, labels = read_data(words, shown, words.input)
@@ -80,6 +82,7 @@ def run(words: Words, shown: Shown) -> int:
     if outcome.latency:
         shown.note(f"the output is {outcome.latency} steps late (--align removes that)")
     classes = outcome.classes
+    labels = check_labels(labels, len(classes), outcome.outputs)
     if labels is not None:
         right = int(np.count_nonzero(classes == labels))
         shown.out.print(f"{right} of {len(labels)} right ({100 * right / len(labels):.2f} %)")
@@ -198,7 +201,7 @@ def read_data(words: Words, shown: Shown, path: str, samples: int | None = None)
     """Read inputs and labels from a file, binning events as the words say."""
     from spikec.driver.inspecting import read_inputs
 
-    shape = tuple(int(n) for n in words.shape.split(",")) if getattr(words, "shape", None) else None
+    shape = getattr(words, "shape", None)
     binned = {"bin": getattr(words, "bin", None), "steps": getattr(words, "steps", None)}
     rounding: Literal["nearest", "floor"] = getattr(words, "rounding", "nearest")
     return read_inputs(
@@ -237,6 +240,7 @@ def _show_artifact(shown: Shown, facts: Mapping[str, Any], target: str) -> None:
     if not layers:
         return
     rows = [{**row, "use_percent": max(row["use_percent"].values())} for row in layers]
+    rows = [{name: row[name] for name in (*FIRST, *sorted(set(row) - set(FIRST)))} for row in rows]
     columns = [name.replace("_", " ").replace("use percent", "fullest %") for name in rows[0]]
     shown.table(
         f"cores {target}".strip(), columns[:2] + [f">{c}" for c in columns[2:]], [tuple(row.values()) for row in rows]

@@ -67,13 +67,14 @@ class Shown:
     def table(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         """Print a table; columns that start with `>` are set flush right."""
         from rich import box
+        from rich.markup import escape
         from rich.table import Table
 
         made = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
         for column in columns:
             made.add_column(column.lstrip(">"), justify="right" if column.startswith(">") else "left")
         for row in rows:
-            made.add_row(*(str(cell) for cell in row))
+            made.add_row(*(escape(str(cell)) for cell in row))
         self.out.print(made)
 
     def progress(self) -> Bars:

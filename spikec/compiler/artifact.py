@@ -53,7 +53,7 @@ class Artifact:
         Raises:
             CompileError: the directory exists and is not an artifact, or it cannot be written.
         """
-        path = Path(directory)
+        path = Path(os.path.realpath(directory))  # behind a link, the directory is replaced and not the link
         if path.exists() and (not path.is_dir() or (any(path.iterdir()) and not (path / MANIFEST).is_file())):
             raise fail(
                 "artifact/not-ours",
@@ -61,6 +61,9 @@ class Artifact:
                 str(path),
                 "choose another directory, or remove it",
             )
+        if strangers := _strangers(path):
+            message = f"{path} holds what is not the artifact's: {', '.join(strangers[:5])}"
+            raise fail("artifact/not-ours", message, str(path), "move it away, or choose another directory")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             stage = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
@@ -102,11 +105,23 @@ def read(directory: str | Path) -> Artifact:
             found(_edited(f"{name} was changed after it was written", file))
         else:
             files[name] = data
-    present = {p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file()} - {MANIFEST}
-    for name in sorted(present - set(listed)):
+    for name in sorted(_files_of(path) - set(listed)):
         found(_edited(f"{name} does not belong to the artifact", path / name))
     found.raise_errors()
     return Artifact(manifest["target"], files, manifest["facts"])
+
+
+def _strangers(path: Path) -> list[str]:
+    """List the files of an artifact's directory that its manifest does not name: they are the user's."""
+    try:
+        listed = set(json.loads((path / MANIFEST).read_text(encoding="utf-8"))["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        listed = set()
+    return sorted(_files_of(path) - listed)
+
+
+def _files_of(path: Path) -> set[str]:
+    return {p.relative_to(path).as_posix() for p in path.rglob("*") if not p.is_dir()} - {MANIFEST}
 
 
 def is_artifact(directory: str | Path) -> bool:

@@ -138,7 +138,7 @@ def _bad_text(text: str, position: int) -> CompileError:
 
 def _nearest(name: str, known: Mapping[str, Any], what: str) -> str:
     close = get_close_matches(name, known, n=1)
-    return f"did you mean '{close[0]}'?" if close else f"known {what}s: {', '.join(sorted(known)) or 'none'}"
+    return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(sorted(known)) or 'none'}"
 
 
 def _required(option: Field[Any]) -> bool:

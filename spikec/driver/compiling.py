@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,14 @@ from spikec.compiler.artifact import Artifact
 from spikec.compiler.context import Calibration, Context, Progress, Quiet
 from spikec.compiler.diagnostics import CompileError, Diagnostic, Findings, Severity, Sink, fail, ignore
 from spikec.compiler.ir import Graph
-from spikec.compiler.ops import Input
+from spikec.compiler.ops import Input, Output
 from spikec.compiler.pipeline import Pass, Step, run_pipeline
 from spikec.compiler.serialize import dumps
 from spikec.compiler.spec import describe, parse
 from spikec.compiler.target import Choices
 from spikec.compiler.verify import is_fixed
 from spikec.driver import measure
-from spikec.driver.data import calibration, flatten_for, repeat_static
+from spikec.driver.data import calibration, check_labels, flatten_for, repeat_static
 from spikec.driver.load import QUANTIZED_FILE, TRAINED_FILE, LoadOptions, Model, load_model, with_example
 from spikec.driver.targets import Route, route
 
@@ -135,7 +136,8 @@ def _fitting(data: Calibration | None, loaded: Model, options: CompileOptions) -
         raise fail("data/shape", message, loaded.source)
     if not np.all(np.isfinite(inputs)):
         raise fail("data/not-finite", "the calibration data holds NaN or infinity", loaded.source)
-    return Calibration(inputs, data.labels)
+    outputs = prod(loaded.graph.shapes[loaded.graph.of(Output)[0].name])
+    return Calibration(inputs, check_labels(data.labels, len(inputs), outputs))
 
 
 def _check(way: Route, graph: Graph, remark: Sink) -> None:

@@ -91,11 +91,33 @@ def repeat_static(inputs: Array, rank: int, steps: int | None) -> Array:
         CompileError: the input has no time axis and no number of steps was given.
     """
     if inputs.ndim != rank + 1:
+        if steps is not None and inputs.ndim == rank + 2 and inputs.shape[1] != steps:
+            message = f"the input has {inputs.shape[1]} steps of its own, not {steps}"
+            raise fail(
+                "data/steps", message, help="leave --steps out: it is for input without a time axis, and for events"
+            )
         return inputs
     if not steps:
         message = f"the input has shape {list(inputs.shape)} and no time axis"
         raise fail("data/no-time-axis", message, help="say for how many steps it is repeated: --steps T")
     return np.repeat(inputs[:, None], steps, axis=1)
+
+
+def check_labels(labels: Array | None, samples: int, classes: int) -> Array | None:
+    """Give labels as one whole number a sample, each the index of an output.
+
+    Raises:
+        CompileError: their number is another, or one is no index of an output.
+    """
+    if labels is None:
+        return None
+    flat = labels.reshape(-1)
+    if len(flat) != samples:
+        raise fail("data/labels", f"{len(flat)} labels stand beside {samples} samples")
+    if len(flat) and (flat.min() < 0 or flat.max() >= classes):
+        message = f"labels span {flat.min()}..{flat.max()}; the network has {classes} outputs"
+        raise fail("data/labels", message, help="number the classes from 0, in the order of the outputs")
+    return flat
 
 
 def flatten_for(inputs: Array, size: Shape) -> Array:

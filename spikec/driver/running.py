@@ -62,6 +62,13 @@ class Outcome:
         totals = out.astype(np.float64).sum(axis=1)
         return np.asarray(totals.reshape(len(totals), -1).argmax(axis=1))
 
+    @property
+    def outputs(self) -> int:
+        """Number of outputs of the network."""
+        out = self.spikes if self.spikes is not None else self.v_out
+        assert out is not None
+        return int(np.prod(out.shape[2:]))
+
     def arrays(self) -> dict[str, Array]:
         """Give everything by its stable name."""
         named = {"spikes": self.spikes, "counts": self.counts, "v_out": self.v_out}
@@ -100,6 +107,7 @@ def run_model(model: Any, inputs: Any, options: RunOptions) -> Outcome:
     array = to_array(inputs)
     graph, artifact = graph_of(model, with_example(options.load, array, options.steps), options.remark)
     given = ready(graph, array, options.steps)
+    _traceable(graph, options.trace)
     known = latencies(graph)
     warn_of_cuts(graph, given, options.remark)
     padded = pad_steps(encoded(graph, given), max(known.values(), default=0))
@@ -107,6 +115,13 @@ def run_model(model: Any, inputs: Any, options: RunOptions) -> Outcome:
     if options.align:
         result = align(result, known, given.shape[1])
     return _outcome(graph, result, 0 if options.align else known[graph.of(Output)[0].name])
+
+
+def _traceable(graph: Graph, trace: Trace) -> None:
+    unknown = [] if isinstance(trace, bool) else [name for name in trace if name not in graph]
+    if unknown:
+        help = f"nodes: {', '.join(node.name for node in graph)}"
+        raise fail("run/unknown-node", f"there is no node {', '.join(unknown)} to trace", graph.name, help)
 
 
 def graph_of(model: Any, load: LoadOptions, remark: Sink) -> tuple[Graph, Artifact | None]:

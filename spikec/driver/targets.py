@@ -44,7 +44,7 @@ def route(target: str, choices: Choices) -> Route:
         custom = "exact" in astuple(choices)
         backend = LoihiBackend(allow_custom=custom)
         if target == "loihi2:netx":
-            backend = LoihiBackend(allow_custom=custom, name=target, description=NETX_WORDS)
+            backend = LoihiBackend(allow_custom=custom, require_net=True, name=target, description=NETX_WORDS)
         description = replace(NETX_TARGET if target == "loihi2:netx" else TARGET, choices=choices)
         return Route(backend, (ALL["fold"](),), (ALL["quantize"](), ALL["balance-delays"]()), description)
     if target == "nir":

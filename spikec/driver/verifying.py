@@ -12,14 +12,15 @@ from spikec.compiler.artifact import Artifact
 from spikec.compiler.context import Progress, Quiet
 from spikec.compiler.diagnostics import CompileError, Sink, fail, ignore
 from spikec.compiler.fixed import FixedNeuron
-from spikec.compiler.ir import Graph
+from spikec.compiler.ir import Graph, Node
 from spikec.compiler.neurons import Neuron
+from spikec.compiler.ops import Input, Output
 from spikec.compiler.runner import Result, Runner, align, pad_steps
 from spikec.compiler.schedule import latencies
-from spikec.compiler.serialize import loads
+from spikec.compiler.serialize import dumps, loads
 from spikec.compiler.verify import is_fixed
 from spikec.compiler.weights import Array
-from spikec.driver.data import to_array
+from spikec.driver.data import check_labels, to_array
 from spikec.driver.load import (
     QUANTIZED_FILE,
     LoadOptions,
@@ -76,16 +77,40 @@ def verify_model(
         model, artifact = None, model
     array = to_array(inputs)
     loaded = _loaded(model, artifact, replace(options, load=with_example(options.load, array, options.steps)))
+    if model is not None and artifact is not None:
+        _same_network(loaded.graph, trained_graph(artifact), loaded.source)
     given = ready(loaded.graph, array, options.steps)
-    classes = None if labels is None else to_array(labels).reshape(-1)
-    if classes is not None and len(classes) != len(given):
-        raise fail("data/labels", f"{len(classes)} labels stand beside {len(given)} samples")
+    outputs = prod(loaded.graph.shapes[loaded.graph.of(Output)[0].name])
+    classes = None if labels is None else check_labels(to_array(labels), len(given), outputs)
     for cut in (loaded.graph, artifact):
         if cut is not None:
             warn_of_cuts(compiled_graph(cut) if isinstance(cut, Artifact) else cut, given, options.remark)
     rungs = build_rungs(loaded, artifact, options)
     batch = options.batch or _batch(loaded.graph, given.shape[1])
     return climb(rungs, given, classes, options.progress, batch=batch)
+
+
+def _same_network(model: Graph, compiled: Graph, source: str) -> None:
+    """Refuse an artifact that was compiled from another network, or from other weights.
+
+    Names of files do not count, nor does the kind of the input, which depends on the samples.
+    """
+    if dumps(_bare(model)) == dumps(_bare(compiled)):
+        return
+    names = [n.name for n in model if n.name not in compiled] + [n.name for n in compiled if n.name not in model]
+    unlike = names or [n.name for n in model if dumps(Graph((_plain(n),))) != dumps(Graph((_plain(compiled[n.name]),)))]
+    message = f"the artifact was compiled from another network, or with other weights; unlike: {', '.join(unlike[:5])}"
+    help = "give the weights that it was compiled with (--weights), compile again, or verify the artifact alone"
+    raise fail("verify/other-network", message, source, help)
+
+
+def _bare(graph: Graph) -> Graph:
+    return Graph(tuple(_plain(node) for node in graph))
+
+
+def _plain(node: Node) -> Node:
+    op = Input(node.op.size) if isinstance(node.op, Input) else node.op
+    return Node(node.name, op, node.inputs)
 
 
 def _batch(graph: Graph, steps: int) -> int:

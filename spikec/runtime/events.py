@@ -123,6 +123,9 @@ def load_input(
         source = where if labels is None else str(labels)
         message = f"labels of shape {list(found.shape)} beside {len(inputs)} samples"
         raise fail("input/labels", message, source, "give one label a sample")
+    if found is not None and not _whole(found):
+        message = f"labels must be whole numbers, the index of a class; these are {found.dtype}"
+        raise fail("input/labels", message, where if labels is None else str(labels), "number the classes from 0")
     return Recording(inputs, found)
 
 
@@ -154,6 +157,14 @@ def _check_layout(events: tuple[Array, ...], offsets: Array, bin_us: int, steps:
         found(
             Diagnostic("input/events-shape", f"x, y, p and t_us must be arrays of one length; they are {shapes}", where)
         )
+    for name, array in zip(FIELDS, (*events, offsets), strict=True):
+        if not _whole(np.asarray(array)):
+            help = (
+                "times are whole microseconds: multiply seconds by 1e6 and round"
+                if name == "t_us"
+                else "repair the data"
+            )
+            found(Diagnostic("input/not-whole", f"'{name}' holds values that are not whole numbers", where, help))
     starts = np.asarray(offsets)
     count = np.shape(events[-1])[0] if np.ndim(events[-1]) else 0
     bad = starts.ndim != 1 or len(starts) < 2 or starts[0] != 0 or starts[-1] != count or np.any(np.diff(starts) < 0)
@@ -164,6 +175,12 @@ def _check_layout(events: tuple[Array, ...], offsets: Array, bin_us: int, steps:
         message = f"bins of {bin_us} us and {steps} steps are no time"
         found(Diagnostic("input/no-bins", message, where, "give a bin and a number of steps of 1 or more"))
     found.raise_errors()
+
+
+def _whole(array: Array) -> bool:
+    if array.dtype.kind in "biu":
+        return True
+    return array.dtype.kind == "f" and bool(np.all(np.isfinite(array))) and bool(np.all(array == np.rint(array)))
 
 
 def _grid(shape: Shape, x: Array, y: Array, where: str) -> Shape:
@@ -202,7 +219,7 @@ def _check_events(x: Array, y: Array, p: Array, t: Array, starts: Array, grid: S
 
 
 def _checked_spikes(spikes: Array, shape: Shape | None, where: str) -> Array:
-    if not (np.issubdtype(spikes.dtype, np.number) or spikes.dtype == np.bool_):
+    if spikes.dtype.kind not in "biuf":
         raise fail("input/not-numbers", f"'spikes' holds {spikes.dtype}, not numbers", where)
     if np.issubdtype(spikes.dtype, np.floating) and not np.all(np.isfinite(spikes)):
         bad = int(np.count_nonzero(~np.isfinite(spikes)))

@@ -178,6 +178,10 @@ BAD_INPUTS = {
     "wrong shape": {"spikes": np.zeros((2, 5, 7))},
     "NaN": {"spikes": np.full((1, 5, 6), np.nan)},
     "no time": {"spikes": np.ones((2, 6))},
+    "seconds": events(t_us=[0, 0.0009, 0.005, 0.00001, 0.00002, 0.004]),
+    "complex": {"spikes": np.zeros((1, 5, 6), complex)},
+    "classes": {"spikes": np.ones((1, 5, 6)), "labels": np.array([7])},
+    "names": {"spikes": np.ones((1, 5, 6)), "labels": np.array(["cat"])},
     "something else": {"images": np.zeros((1, 5, 6))},
     "labels": {"spikes": np.zeros((2, 5, 6)), "labels": np.zeros(3, int)},
 }
@@ -233,3 +237,62 @@ def test_lists(capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
     for word in ("quantize", "fold", "balance-delays", "loihi2", "nir", "Lava", "numpy"):
         assert word in out
+
+
+def test_an_artifact_of_another_network_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    save(trained(), "net.spk")
+    save(trained(bias=0.25), "other.spk")
+    samples("data.npz")
+    for target in ("loihi2", "nir"):
+        assert main(["compile", "net.spk", "-t", target, "--calibrate", "data.npz", "-o", target]) == 0
+        capsys.readouterr()
+        assert main(["verify", "other.spk", "--artifact", target, "--input", "data.npz", "--no-lava"]) == 1
+        assert "compiled from another network, or with other weights; unlike: lif1" in capsys.readouterr().err
+        assert main(["verify", "net.spk", "--artifact", target, "--input", "data.npz", "--no-lava"]) == 0
+
+
+def test_netx_is_an_error_where_netx_cannot_say_the_network(capsys: pytest.CaptureFixture[str]) -> None:
+    nodes = {node.name: node for node in trained()}
+    skip = Node("lif2", LIF(0.75, reset="value"), ("fc2", "short"))
+    short = Node("short", Linear(Dense(np.eye(3, 6, dtype="f4"))), ("in",))
+    save(Graph((*list(nodes.values())[:-2], short, skip, nodes["out"]), "skip"), "skip.spk")
+    samples("data.npz")
+    assert main(["compile", "skip.spk", "-t", "loihi2:netx", "--calibrate", "data.npz", "-o", "out"]) == 1
+    assert "error[loihi/no-net]: netx cannot say this network" in capsys.readouterr().err
+    assert not Path("out").exists()
+    assert main(["compile", "skip.spk", "-t", "loihi2", "--calibrate", "data.npz", "-o", "out"]) == 0
+
+
+WRONG_WORDS = {
+    "--steps": "-4",
+    "--samples": "0",
+    "--shape": "2,a,3",
+    "--dt": "inf",
+    "--timeout": "soon",
+    "--json": "nowhere/x.json",
+}
+
+
+@pytest.mark.parametrize(("word", "value"), WRONG_WORDS.items())
+def test_values_are_checked_before_any_work(word: str, value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["verify", "x.spk", "--input", "y.npz", f"{word}={value}"])
+    assert caught.value.code == 2
+    assert f"argument {word}" in capsys.readouterr().err
+
+
+def test_results_go_to_a_file_in_a_folder_that_exists() -> None:
+    Path("folder").mkdir()
+    for place in ("folder", "nowhere/out.npz"):
+        with pytest.raises(SystemExit):
+            main(["run", "x", "--input", "y", "-o", place])
+    assert not list(Path().glob(".*part"))
+
+
+def test_an_unknown_node_cannot_be_traced(capsys: pytest.CaptureFixture[str]) -> None:
+    save(trained(), "net.spk")
+    samples("data.npz")
+    assert main(["run", "net.spk", "--input", "data.npz", "--trace", "lif9"]) == 1
+    assert "there is no node lif9 to trace" in capsys.readouterr().err
+    assert main(["run", "net.spk", "--input", "data.npz", "--steps", "5"]) == 1
+    assert "the input has 20 steps of its own, not 5" in capsys.readouterr().err

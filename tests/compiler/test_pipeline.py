@@ -149,6 +149,22 @@ def test_what_is_not_ours_is_never_overwritten(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["mine"]
 
 
+def test_the_users_files_in_an_artifact_survive(tmp_path: Path) -> None:
+    artifact().write(tmp_path / "out")
+    (tmp_path / "out" / "notes.txt").write_text("mine")
+    with pytest.raises(CompileError, match=r"holds what is not the artifact's: notes\.txt"):
+        artifact().write(tmp_path / "out")
+    assert (tmp_path / "out" / "notes.txt").read_text() == "mine"
+
+
+def test_a_link_to_an_artifact_stays_a_link(tmp_path: Path) -> None:
+    artifact().write(tmp_path / "real")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    artifact().write(tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert read(tmp_path / "real").target == "loihi2"
+
+
 @pytest.mark.parametrize("name", ["/etc/x", "../x", "a/../../x", "manifest.json"])
 def test_a_file_name_cannot_leave_the_directory(name: str) -> None:
     with pytest.raises(CompileError, match="cannot be a file of an artifact"):

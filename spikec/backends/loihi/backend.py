@@ -33,17 +33,22 @@ class LoihiBackend:
     """Emits a network for Loihi 2.
 
     `allow_custom`: whether what Loihi's own neuron cannot say (soft reset, `>=`, a lower bound, an initial state) may
-    become a Lava process of our own, marked as such; else it is an error.
+    become a Lava process of our own, marked as such; else it is an error. `require_net`: whether it is an error that
+    netx cannot say the network.
     """
 
     allow_custom: bool = False
+    require_net: bool = False
     target: Target = TARGET
     name: str = "loihi2"
     description: str = "Intel Loihi 2: a Lava network, a core table, and a .net file for lava-dl's netx"
 
     def check(self, graph: Graph) -> Iterator[Diagnostic]:
         """Yield every reason why the graph would not fit or not mean the same, one small rule each."""
-        return findings(graph, self.target, allow_custom=self.allow_custom)
+        yield from findings(graph, self.target, allow_custom=self.allow_custom)
+        for reason in reasons(graph) if self.require_net else ():
+            help = "compile with -t loihi2, which needs no .net file"
+            yield Diagnostic("loihi/no-net", f"netx cannot say this network: {reason}", graph.name, help)
 
     def emit(self, graph: Graph) -> Artifact:
         """Make the artifact; called only when `check` found no error.
