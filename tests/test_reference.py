@@ -225,3 +225,18 @@ def test_analog_input_is_rounded_and_clipped(values: list[float], scale: float, 
     assert np.all(np.abs(sent) <= (1 << bits) - 1)
     inside = np.abs(np.array(values)) <= ((1 << bits) - 1) * scale
     assert np.all(np.abs(sent * scale - values)[inside] <= scale / 2 * (1 + 1e-9))
+
+
+def test_a_sum_wraps_at_32_bits_before_its_exponent_shifts_it() -> None:
+    weights = Fixed(np.full((1, 3), 254), exponent=-4, step=2)
+    graph = Graph(
+        (
+            Node("in", Input((3,), message_bits=24)),
+            Node("c", Linear(weights, sum=FixedSum(24)), ("in",)),
+            Node("out", Output(), ("c",)),
+        )
+    )
+    total = 3 * 254 * 8_000_000
+    wrapped = (total + (1 << 31)) % (1 << 32) - (1 << 31)
+    assert wrapped != total
+    assert Reference().run(graph, np.full((1, 1, 3), 8_000_000)).spikes.item() == wrapped >> 4

@@ -185,3 +185,12 @@ def test_synapses_hold_62_steps_and_no_more() -> None:
     assert describe(held(62))
     with pytest.raises(CompileError, match="add up to 63 steps; Loihi 2 has 62"):
         describe(held(63))
+
+
+def test_odd_weights_are_doubled_only_where_the_sum_has_room() -> None:
+    def odd(bits: int) -> Graph:
+        return build((2,), ("l", linear([[127, -127]], -1, total=FixedSum(bits)), ("in",)), ("n", NEURON, ("l",)))
+
+    assert describe(odd(20))
+    with pytest.raises(CompileError, match="do not fit into 8 bits"):
+        describe(odd(24))
