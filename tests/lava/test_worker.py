@@ -181,6 +181,26 @@ def test_the_script_runs_alone_and_names_its_results(lava: LavaEnv, tmp_path: Pa
 
 
 @pytest.mark.lava
+def test_the_script_needs_nothing_of_spikec(lava: LavaEnv, tmp_path: Path) -> None:
+    """Run as a user would: the copied files, the environment's Python, no worker and no spikec to import."""
+    graph, inputs = native(1)
+    for name, data in describe(graph).items():
+        (tmp_path / name).write_bytes(data)
+    np.savez(tmp_path / "in.npz", spikes=inputs)
+    words = ["run_lava.py", "--input", "in.npz", "--output", "out.npz", "--trace", "all"]
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "SPIKEC"))}
+    subprocess.run([str(lava), *words], cwd=tmp_path, env=clean, check=True, capture_output=True, timeout=120)
+    reference = Reference().run(graph, inputs, trace=True)
+    with np.load(tmp_path / "out.npz") as made:
+        for node in graph.of(FixedNeuron):
+            assert isinstance(node.op, FixedNeuron)
+            for what in "suv":
+                key, start = f"{what}/{node.name}", node.op.start
+                np.testing.assert_array_equal(made[key][:, start:], reference.traces[key][:, start:])
+        np.testing.assert_array_equal(made["spikes"], reference.spikes)
+
+
+@pytest.mark.lava
 def test_an_unknown_node_and_an_empty_input_are_refused(lava: LavaEnv, tmp_path: Path, golden: Golden) -> None:
     graph, inputs = native(2)
     said = []

@@ -23,12 +23,12 @@ from spikec.compiler.verify import is_fixed
 from spikec.compiler.weights import Array
 
 FORMAT = 1
-SCRIPTS = ("lava_processes.py", "run_lava.py")
+SCRIPTS = ("lava_compat.py", "lava_network.py", "lava_processes.py", "run_lava.py")
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 def describe(graph: Graph) -> dict[str, bytes]:
-    """Give the files from which Lava runs the graph: `network.json`, `arrays.npz`, `run_lava.py`, `lava_processes.py`.
+    """Give the files from which Lava runs the graph: `network.json`, `arrays.npz`, `run_lava.py` and what it imports.
 
     The same graph gives the same bytes. What native Lava cannot say exactly is a process of the script's own, marked
     `custom` with the reason; `custom_nodes` lists them.

@@ -8,7 +8,6 @@ Imports nothing of spikec: it runs with the Python of Lava's own environment.
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import multiprocessing.shared_memory as shared_memory
 import os
@@ -25,33 +24,11 @@ from typing import Any
 SHM_VARIABLE = "SPIKEC_LAVA_SHM"
 """Prefix of the names of shared-memory segments, so that the worker's parent can sweep up after a kill."""
 
-
 PARENT_VARIABLE = "SPIKEC_LAVA_PARENT"
 """Process id of the one that started the worker."""
 
-
-def mend_dataclasses() -> None:
-    """Let lava.magma.compiler.var_model be imported.
-
-    Three of its dataclasses have an instance of a dataclass, ByteEncoder, as a default. Python 3.11 refuses defaults
-    that cannot be hashed; the encoder is never changed, so that giving it a hash is enough.
-    """
-    if sys.version_info < (3, 11):
-        return
-    original: Any = dataclasses.dataclass
-
-    def hashable(cls: Any = None, **options: Any) -> Any:
-        def decorate(target: Any) -> Any:
-            extra = {"unsafe_hash": True} if target.__name__ == "ByteEncoder" else {}
-            return original(target, **{**options, **extra})
-
-        return decorate if cls is None else decorate(cls)
-
-    dataclasses.dataclass = hashable
-    try:
-        import lava.magma.compiler.var_model  # noqa: F401
-    finally:
-        dataclasses.dataclass = original
+COMPATIBILITY = Path(__file__).resolve().parents[2] / "backends" / "loihi" / "templates" / "lava_compat.py"
+"""What lets Lava be imported on later Pythons: the file that artifacts carry, found by path as spikec is not here."""
 
 
 def name_segments() -> None:
@@ -99,7 +76,7 @@ def end_with_parent() -> None:
 def main() -> None:
     """Prepare Lava and run the script as if it had been started itself."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr)
-    mend_dataclasses()
+    runpy.run_path(str(COMPATIBILITY))
     name_segments()
     end_with_parent()
     surface_faults()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import lava_compat  # type: ignore[import-not-found]  # noqa: F401 - before Lava
 import numpy as np
 from lava.magma.core.decorator import implements, requires, tag
 from lava.magma.core.model.py.model import PyLoihiProcessModel
@@ -36,30 +37,41 @@ class PyRecorder(PyLoihiProcessModel):
     def run_spk(self) -> None:
         if self.time_step == 1:
             self.rows = np.lib.format.open_memmap(self.proc_params["file"], mode="r+")
-        self.rows[self.time_step - 1] = self.a_in.recv()
+        self.rows[self.time_step - 1, 0] = self.a_in.recv()
 
 
-class StateRecorder(AbstractProcess):
-    """Writes a variable of another process, as it is after every step, into row `step` of a .npy file."""
+class NeuronRecorder(AbstractProcess):
+    """Writes what a neuron sends, and its u and v as they are after every step, into row `step` of a .npy file.
+
+    One process for the three, because every process costs Lava time at every step.
+    """
 
     def __init__(self, *, shape: tuple[int, ...], file: str) -> None:
         super().__init__(shape=shape, file=file)
-        self.state = RefPort(shape=shape)
+        self.a_in = InPort(shape=shape)
+        self.u = RefPort(shape=shape)
+        self.v = RefPort(shape=shape)
 
 
-@implements(proc=StateRecorder, protocol=LoihiProtocol)
+@implements(proc=NeuronRecorder, protocol=LoihiProtocol)
 @requires(CPU)
 @tag("fixed_pt")
-class PyStateRecorder(PyLoihiProcessModel):
-    state: PyRefPort = LavaPyType(PyRefPort.VEC_DENSE, np.int32)
+class PyNeuronRecorder(PyLoihiProcessModel):
+    a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
+    u: PyRefPort = LavaPyType(PyRefPort.VEC_DENSE, np.int32)
+    v: PyRefPort = LavaPyType(PyRefPort.VEC_DENSE, np.int32)
+
+    def run_spk(self) -> None:
+        if self.time_step == 1:
+            self.rows = np.lib.format.open_memmap(self.proc_params["file"], mode="r+")
+        self.rows[self.time_step - 1, 0] = self.a_in.recv()
 
     def post_guard(self) -> bool:
         return True
 
     def run_post_mgmt(self) -> None:
-        if self.time_step == 1:
-            self.rows = np.lib.format.open_memmap(self.proc_params["file"], mode="r+")
-        self.rows[self.time_step - 1] = self.state.read()
+        self.rows[self.time_step - 1, 1] = self.u.read()
+        self.rows[self.time_step - 1, 2] = self.v.read()
 
 
 class DelayLine(AbstractProcess):
