@@ -128,6 +128,8 @@ def test_weights_that_do_not_fit(file: str, golden: Golden) -> None:
         refused(f"{file}:Net", Path()),
         refused(f"{file}:Net", saved(torch.nn.Linear(3, 2), "module.pt")),
     ]
+    Path("empty.pt").touch()
+    texts.append(refused(f"{file}:Net", Path("empty.pt")))
     golden("torch-load-weights", "\n\n".join(texts))
     for damaged in ("noise.pt", "cut.pt"):
         assert "torch/load-weights" in refused(f"{file}:Net", Path(damaged))

@@ -75,7 +75,9 @@ def _is_pickle(weights: Path) -> bool:
 
 
 def _unreadable(weights: Path, error: Exception) -> CompileError:
-    first = (str(error).splitlines() or [type(error).__name__])[0]
+    first = (str(error).splitlines() or [type(error).__name__])[0].split(". ")[0]
+    if not Path(weights).stat().st_size:
+        first = "it is empty"
     return fail("torch/load-weights", f"the file cannot be read as weights: {first}", str(weights), "is it complete?")
 
 
@@ -124,7 +126,7 @@ def _faults(own: dict[str, Any], state: dict[str, Any], weights: Path) -> list[D
         elif key.endswith("reset_mechanism_val"):
             resets.extend(_reset(key, int(own[key]), state[key], where))
     for (kind_of, help), keys in kinds.items():
-        message = f"{_some(sorted(keys))} {'is' if len(keys) == 1 else 'are'} {kind_of}"
+        message = f"{_some(sorted(keys))}: {kind_of}"
         found.append(Diagnostic("torch/weight-dtype", message, where, help))
     if not kinds:  # what is no number of its kind says nothing of resets either
         found.extend(resets)
@@ -143,12 +145,15 @@ def _wrong_kind(own: Any, given: Any) -> tuple[str, str] | None:
 
     dtype = str(given.dtype).removeprefix("torch.")
     if given.is_meta:
-        return "without values (on the device 'meta')", "save the state dict of a network that has its weights"
+        return "no values (on the device 'meta')", "save the state dict of a network that has its weights"
     if given.is_quantized:
-        return f"quantized tensors of torch ({dtype})", "save the float weights: weight.dequantize()"
+        return f"quantized by torch ({dtype})", "save the float weights: weight.dequantize()"
     if given.layout != torch.strided:
         layout = str(given.layout).removeprefix("torch.")
-        return f"of the layout {layout}", "save them dense: {key: value.to_dense() for key, value in state.items()}"
+        return (
+            f"a tensor of the layout {layout}, not a dense one",
+            "save them dense: {key: value.to_dense() for key, value in state.items()}",
+        )
     if given.is_complex():
         return f"complex ({dtype}), and weights are real", "save real weights: the imaginary part would be lost"
     if own.is_floating_point() and not given.is_floating_point() and given.dim():
