@@ -123,9 +123,8 @@ def _load_path(text: str, options: LoadOptions, remark: Sink) -> Model:
     if ".py:" in text:
         from spikec.frontends.torch.load import load_object
 
-        module = load_object(
-            text, None if options.weights is None else Path(options.weights), unsafe=options.unsafe_weights
-        )
+        weights = None if options.weights is None else Path(options.weights)
+        module = load_object(text, weights, unsafe=options.unsafe_weights, remark=remark)
         return _load_module(module, text, options, remark)
     if path.is_dir():
         return Model(trained_graph(artifacts.read(path)), text)
