@@ -7,8 +7,8 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from spikec.compiler.fields import freeze_arrays, refuse_misfits
 from spikec.compiler.ir import Op, Shape
-from spikec.compiler.ops import broadcasts, freeze_arrays
 from spikec.compiler.weights import Array
 
 Whole = int | Array
@@ -121,12 +121,7 @@ class FixedNeuron(Op):
     def shape(self, given: Shape) -> Shape:
         """Keep the shape (or give `units`); every parameter must broadcast against it."""
         whole = self.units if self.units is not None else given
-        for name in WHOLES:
-            value = getattr(self, name)
-            if value is not None and not broadcasts(value, whole):
-                raise ValueError(
-                    f"neuron parameter {name} of shape {list(np.shape(value))} is given shape {list(whole)}"
-                )
+        refuse_misfits(self, WHOLES, whole)
         return whole
 
     @property

@@ -7,8 +7,8 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from spikec.compiler.fields import freeze_arrays, refuse_misfits
 from spikec.compiler.ir import Op, Shape
-from spikec.compiler.ops import broadcasts, freeze_arrays
 from spikec.compiler.weights import Array
 
 Number = float | Array
@@ -78,12 +78,7 @@ class Neuron(Op):
 
     def shape(self, given: Shape) -> Shape:
         """Keep the shape; every parameter must broadcast against it."""
-        for name in NUMBERS:
-            value = getattr(self, name)
-            if value is not None and not broadcasts(value, given):
-                raise ValueError(
-                    f"neuron parameter {name} of shape {list(np.shape(value))} is given shape {list(given)}"
-                )
+        refuse_misfits(self, NUMBERS, given)
         return given
 
     @property

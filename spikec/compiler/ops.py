@@ -8,26 +8,13 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from spikec.compiler.fields import broadcasts, freeze_arrays
 from spikec.compiler.ir import Op, Shape
-from spikec.compiler.weights import Array, Weight, frozen
+from spikec.compiler.weights import Array, Weight
 
 Pair = tuple[int, int]
 Padding = tuple[Pair, ...]
 """Zeros put before and after each spatial axis: ((top, bottom), (left, right)) for an image."""
-
-
-def freeze_arrays(op: Op, *names: str) -> None:
-    """Make the named array fields of a new op read-only (fields that are None or plain numbers stay)."""
-    for name in names:
-        value = getattr(op, name)
-        if value is not None and np.ndim(value):
-            object.__setattr__(op, name, frozen(np.asarray(value)))
-
-
-def broadcasts(value: object, shape: Shape) -> bool:
-    """Say whether a scalar or an array broadcasts against a shape without changing it."""
-    own = np.shape(np.asarray(value))
-    return len(own) <= len(shape) and all(a in (1, b) for a, b in zip(reversed(own), reversed(shape), strict=False))
 
 
 @dataclass(frozen=True)
