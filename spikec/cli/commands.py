@@ -102,7 +102,14 @@ def verify(words: Words, shown: Shown) -> int:
     inputs, labels = read_data(words, shown, words.input, words.samples)
     artifact = artifacts.read(words.artifact) if words.artifact else None
     options = VerifyOptions(
-        load_options(words, shown), words.steps, not words.no_lava, words.timeout, None, shown.progress(), shown.remark
+        load_options(words, shown),
+        words.steps,
+        not words.no_lava,
+        words.timeout,
+        None,
+        shown.progress(),
+        shown.remark,
+        words.require_lava,
     )
     reports = verify_model(words.model, artifact, inputs, labels, options)
     shown.unseen_remarks()
@@ -236,6 +243,10 @@ def _value(text: str) -> Any:
 
 def _show_artifact(shown: Shown, facts: Mapping[str, Any], target: str) -> None:
     """Show the core table of a chip."""
+    if "fpga" in facts:
+        from spikec.cli.fpga import show_fit
+
+        show_fit(shown, facts)
     layers = facts.get("cores", {}).get("layers", [])
     if not layers:
         return

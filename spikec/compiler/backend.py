@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Protocol
+from collections.abc import Iterator, Mapping
+from typing import Protocol, runtime_checkable
 
 from spikec.compiler.artifact import Artifact
 from spikec.compiler.diagnostics import Diagnostic
@@ -29,4 +29,13 @@ class Backend(Protocol):
 
     def emit(self, graph: Graph) -> Artifact:
         """Make the artifact; called only when `check` found no error."""
+        ...
+
+
+@runtime_checkable
+class MapsByActivity(Protocol):
+    """A backend that lays a network out by how busy its nodes are."""
+
+    def with_activity(self, activity: Mapping[str, float]) -> Backend:
+        """Give the backend for a network whose nodes send so many spikes a step, by name."""
         ...

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from spikec.compiler.artifact import Artifact
+from spikec.compiler.backend import MapsByActivity
 from spikec.compiler.context import Calibration, Context, Progress, Quiet
 from spikec.compiler.diagnostics import CompileError, Diagnostic, Findings, Severity, Sink, fail, ignore
 from spikec.compiler.ir import Graph
@@ -21,6 +22,7 @@ from spikec.compiler.spec import describe, parse
 from spikec.compiler.target import Choices
 from spikec.compiler.verify import is_fixed
 from spikec.driver import measure
+from spikec.driver.activity import activity
 from spikec.driver.data import calibration, check_labels, flatten_for, repeat_static
 from spikec.driver.load import QUANTIZED_FILE, TRAINED_FILE, LoadOptions, Model, load_model, with_example
 from spikec.driver.targets import Route, route
@@ -68,6 +70,7 @@ def compile_model(model: Any, target: str, passes: str | Sequence[Pass], options
     context = Context(options.seed, data, way.description, measure.runner(), options.progress, remark)
     seen: dict[str, Graph] = {}
     graph, steps = _lower(loaded, way, own, context, options, seen)
+    way = _measured(way, graph, data)
     _check(way, graph, remark)
     with options.progress.task(f"emitting {target}"):
         artifact = way.backend.emit(graph)
@@ -138,6 +141,14 @@ def _fitting(data: Calibration | None, loaded: Model, options: CompileOptions) -
         raise fail("data/not-finite", "the calibration data holds NaN or infinity", loaded.source)
     outputs = prod(loaded.graph.shapes[loaded.graph.of(Output)[0].name])
     return Calibration(inputs, check_labels(data.labels, len(inputs), outputs))
+
+
+def _measured(way: Route, graph: Graph, data: Calibration | None) -> Route:
+    """Tell a backend that lays out by activity how busy the network is on the samples, if there are any."""
+    backend = way.backend
+    if data is None or not isinstance(backend, MapsByActivity) or not is_fixed(graph):
+        return way
+    return replace(way, backend=backend.with_activity(activity(graph, data.inputs)))
 
 
 def _check(way: Route, graph: Graph, remark: Sink) -> None:

@@ -24,7 +24,8 @@ class Route:
     description: Target | None = None
 
 
-NAMES = ("loihi2", "loihi2:netx", "nir")
+BOARDS = ("ulx3s-85f", "colorlight-i5", "orangecrab", "tang-nano-20k", "icebreaker", "arty-a7")
+NAMES = ("loihi2", "loihi2:netx", "nir", *(f"fpga:{board}" for board in BOARDS))
 NETX_WORDS = (
     "Intel Loihi 2 in the integers that lava-dl's netx can say: coarser exponents and biases, always a .net file"
 )
@@ -51,5 +52,11 @@ def route(target: str, choices: Choices) -> Route:
         from spikec.backends.nir import NirBackend
 
         return Route(NirBackend(), (ALL["fold"](pools=False),), ())  # NIR has pools of its own
+    if target in NAMES:
+        from spikec.backends.fpga.backend import FpgaBackend
+        from spikec.backends.fpga.boards import BOARDS as KNOWN
+
+        board = FpgaBackend(KNOWN[target.partition(":")[2]])
+        return Route(board, (ALL["fold"](),), (ALL["quantize"](),), replace(board.target, choices=choices))
     help = f"known: {', '.join(NAMES)}; `spikec targets` describes them"
     raise fail("target/unknown", f"there is no target '{target}'", help=help)

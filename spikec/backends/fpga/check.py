@@ -30,7 +30,7 @@ from spikec.compiler.weights_nm import NM
 Rule = Callable[[Graph, Node, Target], Iterator[Diagnostic]]
 
 PLACED = (Input, Output, Linear, Flatten, Reshape, FixedNeuron)
-RETRAIN = "train a fully connected network, each layer with its own spiking neurons"
+RETRAIN = "train a fully connected network, every layer followed by spiking neurons"
 SUM_BITS = 32
 """Widest accumulator of the core."""
 
@@ -239,7 +239,8 @@ def _whole(graph: Graph) -> Iterator[Diagnostic]:
             message = f"'{node.name}' is not followed by neurons"
             yield Diagnostic("fpga/no-neuron", message, node.where, RETRAIN)
     for node in graph.of(FixedNeuron):
-        if node.inputs and not isinstance(graph[node.inputs[0]].op, Linear):
+        fed = [graph[name].op for name in node.inputs]
+        if fed and all(isinstance(op, PLACED) and not isinstance(op, Linear) for op in fed):
             message = "its neurons are not fed by a fully connected layer"
             yield Diagnostic("fpga/no-weights", message, node.where, RETRAIN)
         last = all(isinstance(graph[name].op, Output) for name in graph.consumers[node.name])

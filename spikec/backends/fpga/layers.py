@@ -26,6 +26,7 @@ from spikec.compiler.ops import Input, Linear, Output
 from spikec.compiler.weights import Array, Fixed, Weight, unwrapped
 from spikec.compiler.weights_nm import NM
 
+MOST_BANKS = 64
 INPUT_LANES = 16
 INPUT_DEPTH = 64
 """Places of the queue that takes the network's input."""
@@ -84,7 +85,7 @@ def shares(layer: Layer, choice: Choice) -> list[tuple[int, int]]:
 
 
 def build(graph: Graph, choices: Sequence[Choice]) -> Design:
-    """Make the design.
+    """Make the design; its cores are named c0, c1, ... as in the files of their memories.
 
     Args:
         graph: one that passed the check.
@@ -97,13 +98,12 @@ def build(graph: Graph, choices: Sequence[Choice]) -> Design:
     lanes, rows = INPUT_LANES, np.arange(width)
     total = -(-width // lanes) * lanes
     made: list[tuple[EventCore, ...]] = []
+    number = 0
     for layer, choice in zip(layers, choices, strict=True):
         parts = shares(layer, choice)
-        cores = tuple(
-            _core(layer, choice, part, rows, total, lanes, f"{layer.name}.{k}" if len(parts) > 1 else layer.name)
-            for k, part in enumerate(parts)
-        )
+        cores = tuple(_core(layer, choice, part, rows, total, lanes, f"c{number + k}") for k, part in enumerate(parts))
         made.append(cores)
+        number += len(cores)
         rows, lanes = source_rows(cores), choice.lanes
         total = sum(core.groups for core in cores) * lanes
     names = [(INPUT,), *(tuple(core.name for core in cores) for cores in made), (OUTPUT,)]
@@ -172,7 +172,7 @@ def _core(
         cmp=op.cmp,
         reset=op.reset,
         readout=op.readout,
-        bank_words=min(BANK_WORDS, _power(max(2, words))),
+        bank_words=_bank(words),
     )
 
 
@@ -199,6 +199,11 @@ def _entries(layer: Layer, part: tuple[int, int], lanes: int, rows: Array, total
         return np.ascontiguousarray(form.reshape(total, blocks * kept, lanes))
 
     return by_word(whole), by_word(where)
+
+
+def _bank(words: int) -> int:
+    """Give the words of a bank: 1024, fewer in a small core, more in one that would have too many banks."""
+    return max(min(BANK_WORDS, _power(max(2, words))), _power(-(-words // MOST_BANKS)))
 
 
 def _power(value: int) -> int:

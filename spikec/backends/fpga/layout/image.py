@@ -63,6 +63,12 @@ def write(segments: Iterable[Segment]) -> bytes:
     return (header + table).ljust(start, b"\0") + body
 
 
+def image_bytes(segments: Iterable[Segment]) -> int:
+    """Give the size of an image from the sizes of its segments alone."""
+    sizes = [-(-s.words.width // 8) * len(s.words) for s in segments]
+    return _aligned(HEADER.size + RECORD.size * len(sizes)) + sum(map(_aligned, sizes))
+
+
 def read(data: bytes, where: str = "image.bin") -> tuple[Segment, ...]:
     """Read an image and check every byte of it.
 

@@ -1,0 +1,100 @@
+"""What a mapping costs: block memories and logic, counted from the cores' own memories, and cycles by the formulas.
+
+Weight memories lie in block memories, whole banks at a time: their count is exact. Neuron memories, membranes and
+queues are shallow: up to 64 words they are counted as tables of logic (a table of 4 inputs holds 16 bits), deeper ones
+as block memories. Logic beside memories is an estimate, fitted to a prototype of the core.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from spikec.backends.fpga.boards import Board
+from spikec.compiler.cores import Design, EventCore, Link
+
+SHALLOW = 64
+"""Up to so many words a memory is made of logic."""
+LUT_BITS = 16
+LUTS_PER_LANE = 110
+LUTS_PER_CORE = 450
+"""Front end, address generation, bank choice."""
+LUTS_PER_BANK_BIT = 0.5
+"""Of the choice between banks, for each bit of a word and bank."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one core needs on a board: block memories and look-up tables (of 4 inputs), by what they are for."""
+
+    core: str
+    weight_blocks: int
+    neuron_blocks: int
+    membrane_blocks: int
+    luts: int
+    dsps: int
+
+    @property
+    def blocks(self) -> int:
+        """All block memories."""
+        return self.weight_blocks + self.neuron_blocks + self.membrane_blocks
+
+
+def core_cost(core: EventCore, board: Board) -> Cost:
+    """Count one core."""
+    memory = board.memory
+    weights = core.banks * memory.blocks(core.bank_words, core.weight_word_bits)
+    neurons, neuron_luts = _either(core.groups, core.neuron_word_bits, board)
+    membranes, membrane_luts = _either(core.groups, core.sum_bits, board)
+    luts = LUTS_PER_CORE + LUTS_PER_LANE * core.lanes + neuron_luts + core.lanes * membrane_luts
+    if core.banks > 1:
+        luts += int(LUTS_PER_BANK_BIT * core.weight_word_bits * core.banks)
+    dsps = core.lanes if core.decay == "multiply" and core.decay_constant not in (0, 4096) else 0
+    if dsps > board.dsps:
+        luts, dsps = luts + 120 * core.lanes, 0
+    return Cost(core.name, weights, neurons, core.lanes * membranes, luts, dsps)
+
+
+def queue_luts(link: Link, width: int) -> int:
+    """Count the tables of the queues of a link whose tokens have `width` bits."""
+    return len(link.targets) * -(-link.depth * width // LUT_BITS)
+
+
+def design_cost(design: Design, board: Board) -> tuple[tuple[Cost, ...], int]:
+    """Count every core; and the tables of all queues."""
+    queues = queue_luts(design.links[0], 2 + design.in_lanes + (design.input_groups - 1).bit_length())
+    for link, layer in zip(design.links[1:], design.layers, strict=True):
+        width = 2 + layer[0].payload_bits + (sum(core.groups for core in layer) - 1).bit_length()
+        queues += queue_luts(link, width) * (2 if len(layer) > 1 else 1)
+    return tuple(core_cost(core, board) for core in design.cores), queues
+
+
+def step_cycles(core: EventCore, spikes: float) -> float:
+    """Give the cycles of one step in which `spikes` spikes arrive: walks, the end of the step, the fire pass."""
+    return spikes * core.walk_cycles + 1 + core.fire_cycles
+
+
+def _either(words: int, width: int, board: Board) -> tuple[int, int]:
+    """Give block memories and tables of a memory: one of the two is 0."""
+    if words <= SHALLOW:
+        return 0, -(-words // LUT_BITS) * width
+    return board.memory.blocks(words, width), 0
+
+
+def reasons(design: Design, board: Board) -> list[str]:
+    """Give every reason why a design does not fit a board."""
+    costs, queues = design_cost(design, board)
+    blocks, luts = sum(cost.blocks for cost in costs), sum(cost.luts for cost in costs) + queues
+    found = []
+    if blocks > board.blocks:
+        found.append(
+            f"it needs {blocks} block memories of {board.memory.kilobits} Kb, {board.title} has {board.blocks}"
+        )
+    if luts > board.luts:
+        found.append(f"it needs about {luts} look-up tables, {board.title} has {board.luts}")
+    found.extend(_banks(design.cores))
+    return found
+
+
+def _banks(cores: Sequence[EventCore]) -> list[str]:
+    return [f"{core.name} has {core.banks} banks of weights, a core at most 100" for core in cores if core.banks > 100]
