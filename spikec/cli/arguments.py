@@ -146,7 +146,9 @@ def _verify(made: argparse.ArgumentParser) -> None:
     made.add_argument("--input", required=True, metavar="DATA", help=DATA)
     made.add_argument("--labels", metavar="FILE", help="classes, for accuracy")
     made.add_argument("--samples", type=count, metavar="N", help="use the first N samples")
-    made.add_argument("--no-lava", action="store_true", help="leave that rung out")
+    which = made.add_mutually_exclusive_group()
+    which.add_argument("--no-lava", action="store_true", help="leave that rung out")
+    which.add_argument("--require-lava", action="store_true", help="fail where that rung would be skipped")
     made.add_argument("--timeout", type=seconds, default=600.0, metavar="SECONDS", help="limit for Lava (default 600)")
     made.add_argument("--json", type=new_file, metavar="FILE", help="write the reports as JSON too")
 
