@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +29,7 @@ ROOT = Path(__file__).resolve().parents[2]
 Golden = Callable[[str, str], None]
 
 SLEEPS = "import time\nprint('half way', flush=True)\ntime.sleep(60)\n"
+MAKES = "import tempfile\ntempfile.mkdtemp()\n" + SLEEPS
 RAISES = "def first():\n    raise ValueError('the weights are made of cheese')\n\n\nfirst()\n"
 EXITS = "raise SystemExit('the input has shape [1]; the network takes (samples, steps, [2])')\n"
 FAULTY_MODEL = """
@@ -52,6 +55,16 @@ def run(lava: LavaEnv, folder: Path, text: str, timeout: float = 60) -> str:
         run_worker(lava, script, [], timeout)
     assert leftovers() == []
     return str(caught.value)
+
+
+PARENT = """
+import sys
+from pathlib import Path
+import numpy as np
+from spikec.runtime.lava.env import LavaEnv
+from spikec.runtime.lava.worker import run_script
+run_script({"run_lava.py": Path(sys.argv[2]).read_bytes()}, np.zeros((1, 1, 1)), env=LavaEnv(Path(sys.argv[1])))
+"""
 
 
 def leftovers(of: int | None = None) -> list[str]:
@@ -108,18 +121,29 @@ def test_a_network_that_takes_too_long_leaves_nothing(lava: LavaEnv) -> None:
 
 
 @pytest.mark.lava
-def test_a_worker_ends_with_the_process_that_started_it(lava: LavaEnv, tmp_path: Path) -> None:
-    (tmp_path / "run_lava.py").write_text(SLEEPS.replace("60", "30"), encoding="utf-8")
-    program = (
-        "import sys; from pathlib import Path; from spikec.runtime.lava.env import LavaEnv;"
-        "from spikec.runtime.lava.worker import run_worker;"
-        "run_worker(LavaEnv(Path(sys.argv[1])), Path(sys.argv[2]), [], 60)"
-    )
-    words = [sys.executable, "-c", program, str(lava), str(tmp_path / "run_lava.py")]
-    with subprocess.Popen(words, cwd=ROOT) as parent:
-        until(lambda: leftovers(parent.pid) != [])
-        parent.kill()
-    until(lambda: leftovers(parent.pid) == [])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_worker_ends_with_the_process_that_started_it(lava: LavaEnv, tmp_path: Path, number: int) -> None:
+    """Its processes, its shared memory and its temporary files are gone too."""
+    script = tmp_path / "run_lava.py"
+    script.write_text(MAKES.replace("60", "30"), encoding="utf-8")
+    words = [sys.executable, "-c", PARENT, str(lava), str(script)]
+    with tempfile.TemporaryDirectory() as temporary:
+        with subprocess.Popen(words, cwd=ROOT, env={**os.environ, "TMPDIR": temporary}) as parent:
+            until(lambda: any(path.name.startswith("tmp") for path in Path(temporary).rglob("*")))
+            assert leftovers(parent.pid) != []
+            parent.send_signal(number)
+        until(lambda: leftovers(parent.pid) == [])
+        assert list(Path(temporary).iterdir()) == []
+
+
+@pytest.mark.lava
+def test_an_ended_run_leaves_no_temporary_file(lava: LavaEnv, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed, Lava cannot remove its own; they lie in the folder that the worker's starter removes."""
+    with tempfile.TemporaryDirectory() as temporary:
+        monkeypatch.setattr(tempfile, "tempdir", temporary)
+        with pytest.raises(CompileError, match="lava/timeout"):
+            run_script({"run_lava.py": MAKES.encode()}, np.zeros((1, 1, 1)), timeout=4, env=lava)
+        assert list(Path(temporary).iterdir()) == []
 
 
 def until(holds: Callable[[], bool]) -> None:

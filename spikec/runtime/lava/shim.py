@@ -13,6 +13,7 @@ import multiprocessing.shared_memory as shared_memory
 import os
 import runpy
 import secrets
+import shutil
 import signal
 import sys
 import threading
@@ -26,6 +27,9 @@ SHM_VARIABLE = "SPIKEC_LAVA_SHM"
 
 PARENT_VARIABLE = "SPIKEC_LAVA_PARENT"
 """Process id of the one that started the worker."""
+
+FOLDER_VARIABLE = "SPIKEC_LAVA_FOLDER"
+"""Folder that the one that started the worker made for it alone."""
 
 COMPATIBILITY = Path(__file__).resolve().parents[2] / "backends" / "loihi" / "templates" / "lava_compat.py"
 """What lets Lava be imported on later Pythons: the file that artifacts carry, found by path as spikec is not here."""
@@ -61,10 +65,13 @@ def end_with_parent() -> None:
     """End the group, and sweep up, when the process that started it is gone: killed, it could not do so itself."""
     parent = os.environ.get(PARENT_VARIABLE)
     prefix = os.environ.get(SHM_VARIABLE)
+    folder = os.environ.get(FOLDER_VARIABLE)
 
     def watch() -> None:
         while str(os.getppid()) == parent:
             time.sleep(1)
+        if folder:
+            shutil.rmtree(folder, ignore_errors=True)
         for segment in Path("/dev/shm").glob(f"{prefix}*") if prefix else ():
             segment.unlink(missing_ok=True)
         os.killpg(os.getpgrp(), signal.SIGKILL)

@@ -25,7 +25,7 @@ from spikec.compiler.ops import Input
 from spikec.compiler.runner import Result, Trace
 from spikec.compiler.weights import Array
 from spikec.runtime.lava.env import LavaEnv, require
-from spikec.runtime.lava.shim import PARENT_VARIABLE, SHM_VARIABLE
+from spikec.runtime.lava.shim import FOLDER_VARIABLE, PARENT_VARIABLE, SHM_VARIABLE
 
 SCRIPT = "run_lava.py"
 TIMEOUT = 300.0
@@ -33,6 +33,9 @@ SEGMENTS = Path("/dev/shm")
 TRACEBACK = "Traceback (most recent call last)"
 GRACE = 5.0
 """Seconds to wait for killed processes to be gone."""
+
+SOCKET_ROOM = 70
+"""Longest path of a folder in which multiprocessing still finds room for its sockets' names (103 bytes on macOS)."""
 
 TAIL = 25
 """Lines of what the worker printed that a diagnostic shows."""
@@ -100,30 +103,28 @@ def run_script(
         given, made = place / "worker-in.npz", place / "worker-out.npz"
         np.savez(given, spikes=np.asarray(inputs))
         arguments = ["--input", str(given), "--output", str(made)]
-        run_worker(found, place / SCRIPT, [*arguments, "--trace", ",".join(trace)] if trace else arguments, timeout)
+        arguments += ["--trace", ",".join(trace)] if trace else []
+        run_worker(found, place / SCRIPT, arguments, timeout, folder=place)
         try:
             return _result(files, made, trace)
         except (OSError, KeyError, ValueError) as error:
             raise fail("lava/crashed", f"the worker's result cannot be read: {error}", SCRIPT) from error
 
 
-def run_worker(env: LavaEnv, script: Path, arguments: Sequence[str], timeout: float) -> str:
+def run_worker(
+    env: LavaEnv, script: Path, arguments: Sequence[str], timeout: float, *, folder: Path | None = None
+) -> str:
     """Run any script in Lava's environment, mended by the shim; gives what it printed to stderr.
 
     The worker has a process group and a prefix of shared-memory names of its own; however it ends, the group is killed
-    and the segments are removed.
+    and the segments are removed. If this process dies, even by SIGKILL, the worker does so itself within a second or
+    so, and removes `folder`, a temporary one made for it alone, where its own temporary files go too.
 
     Raises:
         CompileError: `lava/timeout` or `lava/crashed`.
     """
     prefix = f"spikec-{os.getpid():x}-{secrets.token_hex(2)}-"
-    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
-    environment |= {
-        SHM_VARIABLE: prefix,
-        PARENT_VARIABLE: str(os.getpid()),
-        "OMP_NUM_THREADS": "1",
-        "OPENBLAS_NUM_THREADS": "1",
-    }
+    environment = _environment(prefix, folder)
     shim = Path(__file__).with_name("shim.py")
     with tempfile.TemporaryFile() as printed:
         try:
@@ -151,6 +152,22 @@ def run_worker(env: LavaEnv, script: Path, arguments: Sequence[str], timeout: fl
     if worker.returncode:
         raise _crashed(worker.returncode, text, script.name)
     return text
+
+
+def _environment(prefix: str, folder: Path | None) -> dict[str, str]:
+    """Give the worker's environment variables."""
+    chosen = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
+    chosen |= {
+        SHM_VARIABLE: prefix,
+        PARENT_VARIABLE: str(os.getpid()),
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+    }
+    if folder is not None:
+        chosen[FOLDER_VARIABLE] = str(folder)
+        if len(os.fsencode(folder)) <= SOCKET_ROOM:
+            chosen["TMPDIR"] = str(folder)
+    return chosen
 
 
 def _end(worker: subprocess.Popen[bytes], prefix: str) -> None:
