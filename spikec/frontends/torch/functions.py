@@ -232,14 +232,20 @@ def _refuse(tracer: Tracer, name: str, result: Any, made: list[Any]) -> None:
         tracer.refuse("torch/data-dependent", message, tracer.scope, "let no control flow depend on the data")
         return
     tracer.refuse(
-        "torch/unknown-op", f"spikec does not know what '{name}' means here", tracer.scope, ADVICE.get(name, GENERAL)
+        "torch/unknown-op",
+        f"spikec does not know what '{SPOKEN.get(name, name)}' means here",
+        tracer.scope,
+        ADVICE.get(name, GENERAL),
     )
     for tensor in made:
         tracer.know(tensor, Unknown(tensor=tensor))
 
 
+SPOKEN = {"__getitem__": "x[...]"}
+PICKING = "picking some values of a step has no op: give the layer all of them"
 GENERAL = "use modules of torch.nn, sums, multiplication by constants, and stack, sum or mean over time"
 ADVICE = {
+    **dict.fromkeys(("__getitem__", "select", "unbind", "narrow", "split", "chunk", "index_select"), PICKING),
     "cat": "concatenation has no op: add the branches, or give each its own Linear and add those",
     "relu": "an ANN must be converted to a spiking network first: use spiking neurons",
     "softmax": "return the spikes or the membrane, and apply softmax to what spikec returns",

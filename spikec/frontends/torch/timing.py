@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from spikec.frontends.torch.values import Expr, Sequence, Unknown, Value
+from spikec.frontends.torch.values import Expr, InputAt, Sequence, Unknown, Value
 
 if TYPE_CHECKING:
     from spikec.frontends.torch.tracer import Tracer
@@ -14,14 +14,16 @@ if TYPE_CHECKING:
 def index(tracer: Tracer, name: str, args: Any, kwargs: Any, result: Any) -> Value | None:
     """`x[t]`, `x[:, t]`, `x[..., t]`, and a slice of steps."""
     value = tracer.trace.value_of(args[0])
-    if not isinstance(value, Sequence) or value.reduced:
-        return value if _takes_all(args[1]) and value is not None and result.shape == args[0].shape else None
     position = _position(args[1], args[0].dim())
+    if not isinstance(value, Sequence) or value.reduced:
+        if _takes_all(args[1]) and value is not None and result.shape == args[0].shape:
+            return value
+        return None if position is None else _wrong_axis(tracer, value, position[0], result)
     if position is None:
         return None
     axis, where = position
     if axis != value.axis:
-        return None
+        return _wrong_axis(tracer, value, axis, result)
     if isinstance(where, slice):
         return replace(value, items=value.items[where])
     item: Expr | None = value.items[where]
@@ -55,8 +57,9 @@ def select(tracer: Tracer, name: str, args: Any, kwargs: Any, result: Any) -> Va
     """`x.select(axis, t)`."""
     value = tracer.trace.value_of(args[0])
     given = dict(zip(("dim", "index"), args[1:], strict=False)) | kwargs
-    if not isinstance(value, Sequence) or value.reduced or given["dim"] % args[0].dim() != value.axis:
-        return None
+    axis = given["dim"] % args[0].dim()
+    if not isinstance(value, Sequence) or value.reduced or axis != value.axis:
+        return _wrong_axis(tracer, value, axis, result)
     item: Expr | None = value.items[given["index"]]
     return item
 
@@ -65,14 +68,42 @@ def unbind(tracer: Tracer, func: Any, args: Any, kwargs: Any) -> Any:
     """`for step in x`, `x.unbind(axis)`: the steps; None if it is another axis."""
     value = tracer.trace.value_of(args[0])
     axis = (args[1] if len(args) > 1 else kwargs.get("dim", 0)) % args[0].dim()
-    if not isinstance(value, Sequence) or value.reduced or axis != value.axis or None in value.items:
+    if isinstance(value, Sequence) and not value.reduced and axis == value.axis and None not in value.items:
+        items: tuple[Expr | None, ...] = value.items
+    elif _wrong_axis(tracer, value, axis, args[0]) is not None:
+        items = (Unknown(),) * args[0].shape[axis]
+    else:
         return None
-    parts = func(*args, **kwargs)
-    parts = tuple(parts)
-    for part, item in zip(parts, value.items, strict=True):
+    parts = tuple(func(*args, **kwargs))
+    for part, item in zip(parts, items, strict=True):
         assert item is not None
-        tracer.know(part, item)
+        tracer.know(part, replace(item, tensor=part) if isinstance(item, Unknown) else item)
     return iter(parts) if func.__name__ == "__iter__" else parts
+
+
+def _wrong_axis(tracer: Tracer, value: Value | None, axis: int, result: Any) -> Value | None:
+    """Refuse to go along the samples, or along time where there is said to be none; None if it is another axis."""
+    said = tracer.time_axis
+    if axis > 1 or value is None:
+        return None
+    if not isinstance(value, Sequence):
+        if said is not None or not isinstance(value, InputAt):
+            return None
+        message = f"forward picks from axis {axis} of its input, and time_axis=None says that none of its axes is time"
+        help = (
+            f"did you mean --time-axis {axis} (in Python: time_axis={axis})? "
+            "if that axis is not time: give the layers all values, since picking some has no op"
+        )
+    elif value.reduced or value.axis > 1:
+        return None
+    elif said is not None and all(isinstance(item, InputAt) for item in value.items):
+        message = f"forward picks from axis {axis} of its input, which time_axis={said} makes the axis of the samples"
+        help = f"did you mean --time-axis {1 - said} (in Python: time_axis={1 - said})?"
+    else:
+        message = f"forward picks from axis {axis}, the axis of the samples"
+        help = "do the same to every sample; time is picked from the other one of the first two axes"
+    tracer.refuse("torch/time-axis", message, tracer.scope, help)
+    return Unknown(tensor=result)
 
 
 def stack(tracer: Tracer, name: str, args: Any, kwargs: Any, result: Any) -> Value | None:

@@ -9,8 +9,10 @@ from typing import Any
 
 from spikec.compiler.diagnostics import CompileError, Diagnostic, Findings, fail
 from spikec.frontends.torch.adapter import Adapter
+from spikec.frontends.torch.advice import NO_TIME, of_failed_forward, of_unknown_module
 from spikec.frontends.torch.functions import apply_function, is_question
 from spikec.frontends.torch.layers import PER_STEP, is_container, is_layer, of_torch
+from spikec.frontends.torch.place import line_of_call, line_of_error
 from spikec.frontends.torch.snntorch import SnnTorch
 from spikec.frontends.torch.values import (
     Call,
@@ -74,22 +76,20 @@ def record(module: Any, feeds: list[Any], time_axis: int | None, name: Callable[
                 tracer.trace.returned.append(module(feed))
             except CompileError:
                 raise
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 tracer.found.raise_errors()
-                raise fail(
-                    "torch/forward-failed",
-                    f"forward raised {type(error).__name__}: {error}",
-                    name(tracer.scope),
-                    _hint(module),
-                ) from error
+                message = f"forward raised {type(error).__name__}: {error}"
+                known = (adapter.hint(part) for adapter in ADAPTERS for part in module.modules())
+                hint = of_failed_forward(module, feed, error, known)
+                where = _with_line(name(tracer.scope), line_of_error(error))
+                raise fail("torch/forward-failed", message, where, hint) from error
     tracer.found.raise_errors()
     return tracer.trace
 
 
-def _hint(module: Any) -> str:
-    """Say what may help where forward failed."""
-    hints = [hint for adapter in ADAPTERS for part in module.modules() if (hint := adapter.hint(part))]
-    return (hints or ["check the shape of the example and time_axis: the example is given to forward as it is"])[0]
+def _with_line(where: str, line: str) -> str:
+    """Add the user's own line to a place."""
+    return f"{where} ({line})" if line else where
 
 
 class Tracer:
@@ -104,6 +104,7 @@ class Tracer:
         self.counts: dict[str, int] = {}
         self.hidden: dict[str, dict[str, Any]] = {}
         self.told: set[str] = set()
+        self.time_axis: int | None = None
 
     @property
     def scope(self) -> str:
@@ -112,6 +113,7 @@ class Tracer:
 
     def feed(self, tensor: Any, time_axis: int | None, step: int | None) -> None:
         """Make a tensor known as the input."""
+        self.time_axis = time_axis
         if time_axis is None:
             self.know(tensor, InputAt(step, tensor=tensor))
             return
@@ -126,7 +128,7 @@ class Tracer:
 
     def refuse(self, code: str, message: str, where: str, help: str = "") -> None:
         """Add a finding, once."""
-        diagnostic = Diagnostic(code, message, self.name(where), help)
+        diagnostic = Diagnostic(code, message, _with_line(self.name(where), line_of_call()), help)
         if str(diagnostic) not in self.told:
             self.told.add(str(diagnostic))
             self.found(diagnostic)
@@ -212,7 +214,7 @@ class Tracer:
     def unknown(self, path: str, module: Any, refusal: tuple[str, str] | None, result: Any) -> None:
         """Refuse a module, and take what it made for unknown."""
         kind = f"{type(module).__module__}.{type(module).__qualname__}"
-        reason, help = refusal or ("spikec does not know this module", _advice(type(module).__name__))
+        reason, help = refusal or ("spikec does not know this module", of_unknown_module(type(module).__name__))
         self.refuse("torch/unknown-module", f"{kind}: {reason}", path, help)
         self._poison(result)
 
@@ -225,8 +227,7 @@ class Tracer:
         kind = type(module).__name__
         if adapter is not None or value.reduced or (kind not in PER_STEP and kind not in ("Flatten", "Unflatten")):
             message = f"{kind} is given the time axis with everything else"
-            help = "loop over time in forward, or give time_axis=None if forward does one step a call"
-            self.refuse("torch/time-axis", message, path, help)
+            self.refuse("torch/time-axis", message, path, NO_TIME)
             self._poison(result)
             return
         steps = value.items[0].tensor.shape if value.items[0] is not None else ()
@@ -286,9 +287,3 @@ def _with_time(shape: Any, value: Sequence) -> list[int]:
     whole = list(shape)
     whole.insert(value.axis, len(value.items))
     return whole
-
-
-def _advice(kind: str) -> str:
-    if kind in ("ReLU", "ReLU6", "LeakyReLU", "GELU", "SiLU", "ELU"):
-        return "use spiking neurons instead; an ANN must be converted to a spiking network first"
-    return "use layers of torch.nn that spikec knows (Linear, Conv, BatchNorm, AvgPool, MaxPool, Flatten, Dropout)"

@@ -150,10 +150,8 @@ def _wrong_kind(own: Any, given: Any) -> tuple[str, str] | None:
         return f"quantized by torch ({dtype})", "save the float weights: weight.dequantize()"
     if given.layout != torch.strided:
         layout = str(given.layout).removeprefix("torch.")
-        return (
-            f"a tensor of the layout {layout}, not a dense one",
-            "save them dense: {key: value.to_dense() for key, value in state.items()}",
-        )
+        help = "save them dense: {key: value.to_dense() for key, value in state.items()}"
+        return f"a tensor of the layout {layout}, not a dense one", help
     if given.is_complex():
         return f"complex ({dtype}), and weights are real", "save real weights: the imaginary part would be lost"
     if own.is_floating_point() and not given.is_floating_point() and given.dim():
