@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 
+from spikec.compiler.fixed import Arithmetic, FixedNeuron, fpga_arithmetic
 from spikec.compiler.ir import Graph, Node
 from spikec.compiler.neurons import IF, LIF
-from spikec.compiler.ops import Flatten, Input, Linear, Output
-from spikec.compiler.weights import Array, Dense
+from spikec.compiler.ops import FixedSum, Flatten, Input, Linear, Output
+from spikec.compiler.weights import Array, Dense, Fixed
 from spikec.compiler.weights_nm import NM, Axis
 
 
@@ -60,3 +62,37 @@ def spikes(graph: Graph, samples: int = 4, steps: int = 12, rate: float = 0.3, s
     """Give random input spikes (N, T, *shape)."""
     size = graph.shapes[graph.of(Input)[0].name]
     return (np.random.default_rng(seed).random((samples, steps, *size)) < rate).astype(np.int32)
+
+
+def fixed_mlp(rng: np.random.Generator, *, layers: int | None = None, widest: int = 40) -> Graph:
+    """Give a random fixed graph that the spike core runs: dense and N:M layers of any widths, resets, comparisons."""
+    sizes = [int(rng.integers(1, widest)) for _ in range((layers or int(rng.integers(1, 4))) + 1)]
+    decay: Literal["multiply", "shift"] = "shift" if rng.random() < 0.3 else "multiply"
+    rules = fpga_arithmetic(16, decay)
+    nodes: list[Node] = [Node("in", Input((sizes[0],)))]
+    for index, (columns, rows) in enumerate(pairwise(sizes)):
+        width = int(rng.integers(2, 9))
+        low, high = Fixed.limits(width, "mixed")
+        values = rng.integers(low, high, (rows, columns), endpoint=True)
+        weight: Fixed | NM = Fixed(values, width=width)
+        if rng.random() < 0.6:
+            m = int(2 ** rng.integers(1, 5))
+            n = int(rng.integers(1, m))
+            kept = prune(np.where(values == 0, 1, values).astype("f8"), n, m)
+            weight = NM(Fixed(kept.decode().astype(np.int64), width=width), n, m)
+        nodes.append(Node(f"fc{index}", Linear(weight, sum=FixedSum()), (nodes[-1].name,)))
+        nodes.append(Node(f"n{index}", _neuron(rng, rows, high * columns // 3 + 2, rules), (f"fc{index}",)))
+    return Graph((*nodes, Node("out", Output(), (nodes[-1].name,))), "random")
+
+
+def _neuron(rng: np.random.Generator, rows: int, top: int, rules: Arithmetic) -> FixedNeuron:
+    multiply = rules.decay == "multiply"
+    return FixedNeuron(
+        threshold=rng.integers(1, top, rows) if rng.random() < 0.7 else int(rng.integers(1, top)),
+        v_decay=int(rng.integers(0, 4097)) if multiply else int(rng.integers(0, 8)),
+        bias=rng.integers(-9, 10, rows) if rng.random() < 0.7 else 0,
+        cmp=">" if rng.random() < 0.5 else ">=",
+        reset="value" if rng.random() < 0.5 else "subtract",
+        v_init=rng.integers(-9, 10, rows) if rng.random() < 0.3 else 0,
+        arithmetic=rules,
+    )

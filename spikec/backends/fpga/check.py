@@ -155,7 +155,6 @@ def neurons_are_the_cores(graph: Graph, node: Node, target: Target) -> Iterator[
         yield Diagnostic("fpga/synapse", message, node.where, "train with neurons without a synaptic current")
     rules = {
         "a lower bound of its membrane": op.v_min is not None,
-        "no reset": op.reset == "none" and op.readout == "spikes",
         "a start later than step 0": bool(op.start),
         "a reset at intervals": bool(op.reset_interval),
         "no input": op.units is not None,
@@ -182,8 +181,9 @@ def numbers_fit_their_memories(graph: Graph, node: Node, target: Target) -> Iter
         return
     low, high = -(1 << (op.arithmetic.v_bits - 1)), (1 << (op.arithmetic.v_bits - 1)) - 1
     numbers = {"biases": np.asarray(op.bias) * 2.0**op.bias_exp, "initial membranes": np.asarray(op.v_init)}
-    if op.reset != "none":
+    if op.reset != "none" or op.readout == "spikes":
         numbers |= {"thresholds": np.asarray(op.threshold)}
+    if op.reset != "none":
         numbers |= {"resets": np.asarray(op.amount if op.reset == "subtract" else op.v_reset)}
     for name, values in numbers.items():
         if np.any((values < low) | (values > high) | (values != np.rint(values))):

@@ -142,7 +142,7 @@ def _core(
 
     bias = placed(np.asarray(op.bias, np.int64) << max(0, op.bias_exp), 0)
     never = (1 << (rules.v_bits - 1)) - 1
-    silent = op.reset == "none"
+    silent = op.reset == "none" and op.readout == "membrane"
     threshold = placed(never if silent else op.threshold, never)
     amount = {"subtract": op.amount, "value": op.v_reset, "none": 0}[op.reset]
     bits = sum_bits(values, positions, bias, rules.v_bits, block)

@@ -95,7 +95,7 @@ def layer_weights(before: Sequence[Placed] | int, cores: Sequence[Placed]) -> Fi
     rows = np.arange(before) if isinstance(before, int) else source_rows(tuple(placed.core for placed in before))
     parts = [_matrix(placed.core, rows) for placed in cores]
     fixed = Fixed(np.concatenate(parts), width=first.weight_bits)
-    return fixed if first.block == 1 else NM(fixed, first.kept, first.block, "out")
+    return fixed if first.kept == first.block else NM(fixed, first.kept, first.block, "out")
 
 
 def _matrix(core: EventCore, rows: Array) -> Array:
