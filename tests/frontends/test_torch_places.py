@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -150,6 +151,35 @@ def test_refusals_name_the_line(file: str, golden: Golden) -> None:
         ("half", None, EXAMPLE[:, 0]),
     ]
     golden("torch-places", "\n\n".join(refused(f"{file}:{name}", axis, example) for name, axis, example in cases))
+
+
+def complexed(file: str) -> Any:
+    module = load_object(f"{file}:TimeFirst")
+    module.fc.weight = torch.nn.Parameter(module.fc.weight.to(torch.complex64))
+    module.fc.bias = torch.nn.Parameter(module.fc.bias.to(torch.complex64))
+    return module
+
+
+def test_examples_and_weights_that_cannot_be_taken(file: str, golden: Golden) -> None:
+    swapped = EXAMPLE.swapaxes(0, 1)
+    net = f"{file}:Static"
+    texts = [
+        refused(net, 0, EXAMPLE[:, 0]),
+        refused(net, None, EXAMPLE[:, 0, 0]),
+        refused(net, 0, EXAMPLE[None, :, 0]),
+        refused(net, 0, swapped.to(torch.complex64)),
+        refused(net, 0, swapped.numpy().astype(np.complex128)),
+        refused(net, 0, np.array(["a"])),
+        refused(net, 0, [None]),
+    ]
+    with pytest.raises(CompileError) as caught:
+        lower(complexed(file), swapped, source=net)
+    golden("torch-examples", "\n\n".join([*texts, str(caught.value)]))
+
+
+def test_a_sparse_example_is_made_dense(file: str) -> None:
+    module, swapped = load_object(f"{file}:TimeFirst"), EXAMPLE.swapaxes(0, 1)
+    assert str(lower(module, swapped.to_sparse())) == str(lower(module, swapped))
 
 
 def test_an_example_of_the_network_s_own_precision_is_taken(file: str) -> None:

@@ -26,7 +26,7 @@ def of_failed_forward(module: Any, feed: Any, error: BaseException, hints: Itera
         own = ", ".join(sorted(_spoken(kind) for kind in kinds))
         return (
             f"the network computes in {own} and the example is {_spoken(feed.dtype)}: "
-            f"call .float() on the network, or (in Python) give an example of {own}"
+            "call .float() on the network before it is given to spikec"
         )
     return next((hint for hint in hints if hint), SHAPE)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from spikec.compiler.diagnostics import fail
 from spikec.compiler.ir import Op
+from spikec.frontends.torch.advice import STATIC
 from spikec.frontends.torch.tracer import Trace
 from spikec.frontends.torch.values import Add, Apply, Call, Const, Expr, InputAt, Port, Ref, is_zero
 
@@ -102,7 +103,8 @@ def _steps(trace: Trace, name: Callable[[str], str], least: int) -> int:
             "torch/short-example",
             f"the example has {steps} step; what one step hands to the next cannot be seen",
             name(""),
-            "give an example of at least 3 steps (time_axis=None where forward does one step a call)",
+            f"give an example of at least 3 steps; where forward does one step a call: --time-axis none "
+            f"(in Python: time_axis=None); {STATIC}",
         )
     return steps
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from spikec.compiler.diagnostics import Sink, fail, ignore
+from spikec.compiler.diagnostics import Diagnostic, Findings, Sink, fail, ignore
 from spikec.compiler.ir import Graph
 from spikec.compiler.verify import verify
+from spikec.frontends.torch.advice import STATIC
 from spikec.frontends.torch.build import build
 from spikec.frontends.torch.folding import Folded, fold
 from spikec.frontends.torch.readout import Wanted, choose
@@ -50,8 +51,10 @@ def lower(
         CompileError: `torch/...`: unknown modules and functions by path and class, all at once; what differs from step
             to step; states that are not handed on; parameters that no op can express.
     """
-    tensor = as_tensor(example)
-    check_axes(tensor.dim(), time_axis, batch_axis, source or type(module).__name__)
+    where = source or type(module).__name__
+    tensor = as_tensor(example, where)
+    check_axes(tensor.dim(), time_axis, batch_axis, where)
+    check_real(module, source)
     with untouched(module):
         traced = trace(module, tensor, time_axis, source)
         output = choose(traced.folded, traced.trace, readout, remark)
@@ -91,14 +94,40 @@ def place_namer(module: Any, source: str) -> Callable[[str], str]:
     return lambda path: f"{root}:{path}" if path else root
 
 
-def as_tensor(example: Any) -> Any:
-    """Give an example as a tensor of floats."""
+def as_tensor(example: Any, where: str = "") -> Any:
+    """Give an example as a tensor of floats.
+
+    Raises:
+        CompileError: `torch/example`: it holds something other than real numbers.
+    """
     import torch
 
     if not isinstance(example, torch.Tensor):
-        example = torch.from_numpy(np.ascontiguousarray(example))
+        values = np.ascontiguousarray(example)
+        if values.dtype.kind not in "fiubc":
+            message = f"an example of {values.dtype} holds no numbers"
+            raise fail("torch/example", message, where, "give an array or a tensor, laid out as forward takes it")
+        example = torch.from_numpy(values)
+    if example.is_complex():
+        message = f"the example is complex ({str(example.dtype).removeprefix('torch.')}), and spikec computes in reals"
+        raise fail("torch/example", message, where, "give the real part, or both parts as values of their own")
+    if example.layout != torch.strided:
+        example = example.to_dense()
     example = example.detach().clone()
     return example if example.is_floating_point() else example.to(torch.get_default_dtype())
+
+
+def check_real(module: Any, source: str) -> None:
+    """Refuse complex weights, all of them."""
+    name = place_namer(module, source)
+    found = Findings()
+    for path, part in module.named_modules():
+        for key, tensor in (*part.named_parameters(recurse=False), *part.named_buffers(recurse=False)):
+            if tensor.is_complex():
+                kind = str(tensor.dtype).removeprefix("torch.")
+                message = f"'{key}' of {type(part).__name__} is complex ({kind}), and weights are real"
+                found(Diagnostic("torch/weight-dtype", message, name(path), "train with real weights"))
+    found.raise_errors()
 
 
 def check_axes(rank: int, time_axis: int | None, batch_axis: int | None, where: str) -> None:
@@ -109,11 +138,14 @@ def check_axes(rank: int, time_axis: int | None, batch_axis: int | None, where: 
             "torch/axes",
             f"time_axis={time_axis}, batch_axis={batch_axis} is not a layout that spikec reads",
             where,
-            "time and samples are the first two axes: time_axis=0 or 1; time_axis=None where there is no axis of time",
+            "time and samples are the first two axes: --time-axis 0 or 1 (in Python: time_axis=0 or 1); "
+            "none (None) where there is no axis of time",
         )
     if rank < (1 if time_axis is None else 2) + 1:
-        message = f"an example of {rank} axes has no room for samples, time and values"
-        raise fail("torch/axes", message, where, "give the example with an axis for the samples, even if it is one")
+        wanted = "samples and values" if time_axis is None else "samples, time and values"
+        message = f"an example of {rank} {'axis' if rank == 1 else 'axes'} has no room for {wanted}"
+        help = f"{STATIC}; an example of one sample keeps its axis for the samples"
+        raise fail("torch/axes", message, where, help)
 
 
 def input_kind(tensor: Any, folded: Folded) -> str:
