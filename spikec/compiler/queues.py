@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from spikec.compiler.cores import INPUT, Design
+from spikec.compiler.cores import Design
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,7 @@ class Queue:
 
 def group_bits(design: Design, link: int) -> int:
     """Give the bits of the group in a token of a link."""
-    if link == 0:
-        groups = design.input_groups
-    else:
-        groups = sum(core.groups for core in design.layers[link - 1])
+    groups = sum(core.groups for core in design.layers[link - 1]) if link else design.input_groups
     return max(1, (groups - 1).bit_length())
 
 
@@ -44,11 +41,16 @@ def queues(design: Design) -> tuple[Queue, ...]:
     made: list[Queue] = []
     for k, link in enumerate(design.links):
         payload = design.in_lanes if k == 0 else design[link.sources[0]].payload_bits
-        joined = link.sources != (INPUT,) and len(link.sources) > 1
+        joined = len(link.sources) > 1
+        other = "join" if joined else "".join(link.sources)
         sides = [(True, link.sources)] if joined else []
         for joins, names in [*sides, (False, link.targets)]:
             for place, name in enumerate(names):
-                other = "join" if joined else link.sources[0]
                 ends = f"{name} -> join" if joins else f"{other} -> {name}"
                 made.append(Queue(f"q{len(made)}", k, place, joins, link.depth, group_bits(design, k), payload, ends))
     return tuple(made)
+
+
+def token_words(made: tuple[Queue, ...]) -> int:
+    """Give the 32-bit words of a recorded token: an even number that holds the widest."""
+    return 2 * max(-(-queue.width // 64) for queue in made)
