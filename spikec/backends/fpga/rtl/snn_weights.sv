@@ -1,0 +1,40 @@
+// The weights of a core in banks: a word comes three cycles after its address (memory, bank register, bank choice).
+module snn_weights #(
+    parameter int WIDTH = 8,
+    parameter int WORDS = 16,
+    parameter int BANK  = 1024,  // words of a bank, a power of two; at most 100 banks
+    parameter     STEM  = "c0",  // files STEM.weights.bNN.mem
+    localparam int AW = WORDS > 1 ? $clog2(WORDS) : 1
+) (
+    input  logic             clk,
+    input  logic [AW-1:0]    address,
+    output logic [WIDTH-1:0] word
+);
+  localparam int BANKS = (WORDS + BANK - 1) / BANK;
+  localparam int BW = BANKS > 1 ? $clog2(BANKS) : 1;
+
+  logic [WIDTH-1:0] words [BANKS];
+
+  for (genvar b = 0; b < BANKS; b++) begin : g_bank
+    snn_rom #(
+        .WIDTH(WIDTH),
+        .WORDS(BANK),
+        .FILE({STEM, ".weights.b", 8'(48 + b / 10), 8'(48 + b % 10), ".mem"})
+    ) bank (
+        .clk(clk),
+        .address($clog2(BANK)'(address)),
+        .word(words[b])
+    );
+  end
+
+  if (BANKS == 1) begin : g_one
+    always_ff @(posedge clk) word <= words[0];
+  end else begin : g_choice
+    logic [BW-1:0] bank0, bank1;
+    always_ff @(posedge clk) begin
+      bank0 <= address[AW-1:$clog2(BANK)];
+      bank1 <= bank0;
+      word  <= words[bank1];
+    end
+  end
+endmodule
