@@ -1,7 +1,7 @@
 """The compiled core of spikec."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,3 +80,50 @@ class Plan:
         threads: int,
     ) -> None:
         """Run (samples, steps, entries); write each record, (samples, steps, entries of its node), in place."""
+
+class CycleCore:
+    """A spike core of the cycle simulator."""
+
+def cycle_core(
+    *,
+    rows: int,
+    in_lanes: int,
+    lanes: int,
+    groups: int,
+    row_words: int,
+    walk: int,
+    fire: int,
+    state_bits: int,
+    shift: bool,
+    decay: int,
+    at_threshold: bool,
+    reset: str,
+    membrane: bool,
+    weights: NDArray[np.int8],
+    threshold: NDArray[np.int32],
+    bias: NDArray[np.int32],
+    amount: NDArray[np.int32],
+    initial: NDArray[np.int32],
+    row_synapses: NDArray[np.uint32],
+) -> CycleCore:
+    """Make a core; neurons are physical, weights (rows, groups * lanes)."""
+
+class CycleNetwork:
+    """Cores and the links between them."""
+
+    def run(
+        self, given: NDArray[np.uint8], batch: int, gap: int, period: int, traced: bool, threads: int
+    ) -> list[dict[str, Any]]:
+        """Run (samples, steps, lanes of the input): for each stream of `batch` samples its outputs and counts."""
+
+def cycle_network(
+    *,
+    cores: Sequence[CycleCore],
+    links: Sequence[tuple[Sequence[int], Sequence[int], int, int, int]],
+    in_lanes: int,
+    in_groups: int,
+    out_lanes: int,
+    out_groups: int,
+    record_words: int,
+) -> CycleNetwork:
+    """Join cores: sources, targets, depth, bits of group and payload of each link."""

@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "bindings_cycle.hpp"
 #include "convolution.hpp"
 #include "delay.hpp"
 #include "engine.hpp"
@@ -170,4 +171,5 @@ NB_MODULE(_spikecore, m) {
             },
             "stages"_a, "sources"_a, "input"_a)
         .def("run", &run_plan, "inputs"_a, "records"_a, "threads"_a);
+    bind_cycle(m);
 }
