@@ -1,0 +1,1 @@
+"""Co-simulation: the generated SystemVerilog through Verilator, compared with the simulator event by event."""

@@ -1,0 +1,143 @@
+"""The RTL of a design run through Verilator: tokens in, every push and pop out."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikec.compiler.cores import Design
+from spikec.compiler.diagnostics import fail
+from spikec.compiler.queues import queues
+from spikec.compiler.weights import Array
+from spikec.runtime.cycle import physical_inputs, record_type
+from spikec.runtime.rtl.build import build_model
+
+Words = NDArray[np.uint32]
+
+
+@dataclass(frozen=True, eq=False)
+class RtlResult:
+    """What the RTL did: every record (or only what left it), the cycles of each stream, and the time it took."""
+
+    records: Array
+    stream_cycles: Array
+    seconds: float
+
+    @property
+    def cycles(self) -> int:
+        """Cycles of all streams."""
+        return int(self.stream_cycles.sum())
+
+
+@dataclass(frozen=True)
+class Window:
+    """The part of a run to draw: cycles [start, stop) of one stream, into a VCD file."""
+
+    stream: int
+    start: int
+    stop: int
+    path: Path
+
+
+@dataclass(frozen=True, eq=False)
+class Rtl:
+    """A design's RTL and memory images, and how its samples follow one another (as in `CycleSimulator`)."""
+
+    design: Design
+    rtl: Mapping[str, str]
+    memories: Mapping[str, str]
+    batch: int = 1
+    gap: int = 1
+    period: int = 1
+    limit: int = 1 << 40
+    optimise: str = "-O1"
+    keep: Path | None = field(default=None)
+
+    def run(self, inputs: Array, *, trace: bool = True, window: Window | None = None) -> RtlResult:
+        """Run samples from reset, batch by batch.
+
+        Args:
+            inputs: (N, T, *input_shape), spikes.
+            trace: record every push and pop, else only what leaves the design.
+            window: draw a VCD of it.
+
+        Raises:
+            CompileError: a tool is missing or fails, an assertion of the RTL fails, or a stream does not end.
+        """
+        program = build_model(self.design, self.rtl, waves=window is not None, optimise=self.optimise)
+        with self._folder() as folder:
+            (folder / "mem").mkdir(exist_ok=True)
+            for name, text in self.memories.items():
+                (folder / "mem" / name).write_text(text, encoding="utf-8")
+            encode_streams(self.design, inputs, self.batch).tofile(folder / "tokens.bin")
+            command = [str(program), "tokens.bin", "records.bin", str(int(trace))]
+            command += [str(self.gap), str(self.period), str(self.limit)]
+            if window is not None:
+                command += [str(window.stream), str(window.start), str(window.stop), str(window.path.resolve())]
+            (folder / "replay.sh").write_text(f'cd "$(dirname "$0")" && {shlex.join(command)}\n', encoding="utf-8")
+            told = _execute(command, folder)
+            records = np.fromfile(folder / "records.bin", record_type(self.design))
+        return RtlResult(records, np.array(told["cycles"], np.int64), float(told["seconds"]))
+
+    @contextmanager
+    def _folder(self) -> Iterator[Path]:
+        """Give the folder to run in: `keep`, or one that goes away."""
+        if self.keep is not None:
+            self.keep.mkdir(parents=True, exist_ok=True)
+            yield self.keep
+            return
+        with tempfile.TemporaryDirectory(prefix="spikec-rtl-") as made:
+            yield Path(made)
+
+
+def _execute(command: list[str], folder: Path) -> dict[str, Any]:
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    lines = (done.stdout + done.stderr).splitlines()
+    broken = [line for line in lines if "Assertion failed" in line or "%Error" in line or "%Warning" in line]
+    if done.returncode or broken:
+        told = "\n".join(broken[:3]) or f"it ended with status {done.returncode}"
+        raise fail("fpga/rtl-failed", f"the RTL stopped: {told}", " ".join(command[:1]))
+    told_last: dict[str, Any] = json.loads(lines[-1])
+    if told_last["status"]:
+        raise fail("fpga/rtl-hangs", "a stream did not end within the limit of cycles", " ".join(command[:1]))
+    return told_last
+
+
+def encode_streams(design: Design, inputs: Array, batch: int) -> Words:
+    """Give the tokens of every stream as the harness reads them."""
+    given = physical_inputs(design, inputs)
+    samples, steps = given.shape[:2]
+    words = -(-queues(design)[0].width // 32)
+    masks = given.reshape(samples, steps, design.input_groups, design.in_lanes)
+    starts = range(0, samples, batch)
+    parts: list[Words] = [np.array([len(starts)], np.uint32)]
+    for start in starts:
+        tokens = [token for sample in masks[start : start + batch] for token in _tokens(design, sample, words)]
+        ends = steps * len(masks[start : start + batch])
+        parts += [np.array([len(tokens), ends], np.uint32), np.array(tokens, np.uint32).reshape(-1)]
+    return np.concatenate(parts)
+
+
+def _tokens(design: Design, sample: NDArray[np.uint8], words: int) -> Iterator[list[int]]:
+    """Yield the tokens of one sample (T, groups, lanes): spikes of each group that has some, an end a step."""
+    first = queues(design)[0]
+    for step, groups in enumerate(sample):
+        for group in np.flatnonzero(groups.any(axis=1)):
+            mask = int(np.packbits(groups[group], bitorder="little").tobytes()[::-1].hex(), 16)
+            yield _split(int(group) << first.payload_bits | mask, words)
+        kind = 3 if step == len(sample) - 1 else 1
+        yield _split(kind << (first.width - 2), words)
+
+
+def _split(token: int, words: int) -> list[int]:
+    return [token >> (32 * k) & 0xFFFFFFFF for k in range(words)]
