@@ -52,8 +52,7 @@ def reached_early(graph: Graph, links: Sequence[Link], lines: Sequence[Line], re
     for _ in range(len(links) + 1):
         for link in links:
             sent = [
-                first[lined[s].source] + int(lined[s].steps.min(initial=0)) if s in lined else first[s]
-                for s in link.sources
+                first[lined[s].source] + int(lined[s].steps.min()) if s in lined else first[s] for s in link.sources
             ]
             when = min(sent, default=inf) + 1 + link.delay[0]
             first[link.node] = min(first[link.node], when)

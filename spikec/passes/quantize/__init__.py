@@ -65,7 +65,7 @@ class Quantize:
         target = ctx.target
         graph = Lower().run(graph, ctx)
         forms, given = _expressed(graph, target, ctx)
-        graph = prepare(graph, given, target)
+        graph = prepare(graph, given, target, ctx.remark)
         layers = collect(graph, forms, messages(graph, given), target)
         recorded = recording(graph, ctx, self.samples)
         if recorded is None:

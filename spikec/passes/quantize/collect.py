@@ -15,6 +15,7 @@ from spikec.compiler.neurons import Neuron
 from spikec.compiler.ops import Conv1d, Conv2d, Delay, Linear
 from spikec.compiler.target import Target
 from spikec.compiler.weights import Array, Dense
+from spikec.passes.quantize.apart import waits_differ
 from spikec.passes.quantize.express import Form
 from spikec.passes.quantize.layer import Feed, Layer
 from spikec.passes.quantize.prepare import Message, joined, message_bits
@@ -53,10 +54,10 @@ def collect(
     Raises:
         CompileError: a bias whose beginning differs within a layer (`quantize/bias`).
     """
-    return tuple(_layer(graph, node, forms[node.name], sent) for node in graph.of(Neuron))
+    return tuple(_layer(graph, node, forms[node.name], sent, target) for node in graph.of(Neuron))
 
 
-def _layer(graph: Graph, node: Node, form: Form, sent: Mapping[str, Message | None]) -> Layer:
+def _layer(graph: Graph, node: Node, form: Form, sent: Mapping[str, Message | None], target: Target) -> Layer:
     op, shape = node.op, graph.shapes[node.name]
     assert isinstance(op, Neuron)
     feeds: list[Feed] = []
@@ -68,7 +69,8 @@ def _layer(graph: Graph, node: Node, form: Form, sent: Mapping[str, Message | No
         message = joined([sent.get(name) for name in source.inputs])
         assert message is not None
         weight = np.asarray(source.op.weight.decode(), np.float64)
-        feeds.append(Feed(source, weight, message.unit, message.top, message_bits(message)))
+        left = target.latency > 0 and waits_differ(graph, source.name)
+        feeds.append(Feed(source, weight, message.unit, message.top, message_bits(message), left=left))
         if source.op.bias is None or not np.any(source.op.bias):
             continue
         added = _spread(np.asarray(source.op.bias, np.float64), source.op, graph.shapes[source.name], shape)

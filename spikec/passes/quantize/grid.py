@@ -48,17 +48,19 @@ def step_of(target: Target, sign: Sign, bits: int) -> int:
     return 1 << (target.weight_bits - bits + (sign == "mixed"))
 
 
-def on_grid(wanted: Array, bits: int, target: Target, *, exponent: bool) -> Mantissas:
+def on_grid(wanted: Array, bits: int, target: Target, *, exponent: bool, left: bool = False) -> Mantissas:
     """Round real numbers to weights of n bits, at the exponent that loses least.
 
     Without clipping the smallest exponent is the finest; 0 is taken where it is as good. `exponent` False: only 0.
+    `left`: none below 0.
     """
     sign = sign_of(wanted, target)
     step = step_of(target, sign, bits)
     low, high = Fixed.limits(bits, sign, step)
     tries = [0]
     if exponent:
-        least = max(target.exponents[0], min(_needed(wanted, low, high), target.exponents[1]))
+        lowest = 0 if left else target.exponents[0]
+        least = max(lowest, min(_needed(wanted, low, high), target.exponents[1]))
         tries = list(dict.fromkeys([0, *(e for e in (least, least + 1) if e <= target.exponents[1])]))
     best: tuple[float, Mantissas] | None = None
     for e in tries:

@@ -23,7 +23,7 @@ class Feed:
     """What feeds a population: a connection, or (`constant`) a bias that must pass through the synapse or begin late.
 
     `weight` is in float64; `unit` is what a message of 1 means; `top` the largest message; `late` the steps until a
-    constant begins.
+    constant begins. `left`: its exponent must not be below 0, for the target sums it in parts, each shifted alone.
     """
 
     node: Node
@@ -33,6 +33,7 @@ class Feed:
     message_bits: int = 0
     constant: bool = False
     late: int = 0
+    left: bool = False
 
     @property
     def dense(self) -> bool:
@@ -113,7 +114,7 @@ def candidate(layer: Layer, scale: Array, bits: int, target: Target) -> Candidat
     for feed in layer.feeds:
         rows = layer.rows(feed, scale)
         wanted = feed.weight * rows * feed.unit
-        made = on_grid(wanted, bits, target, exponent=feed.dense or target.conv_exponent)
+        made = on_grid(wanted, bits, target, exponent=feed.dense or target.conv_exponent, left=feed.left)
         weights[feed.node.name] = made
         lost += float(np.sum(((made.meant - wanted) / rows) ** 2))
         size += float(np.sum((wanted / rows) ** 2))

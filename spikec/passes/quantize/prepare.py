@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from spikec.compiler.context import Context
-from spikec.compiler.diagnostics import CompileError, Findings, fail, remark
+from spikec.compiler.diagnostics import CompileError, Findings, Sink, fail, remark
 from spikec.compiler.ir import Graph, Node
 from spikec.compiler.neurons import Neuron
 from spikec.compiler.ops import Delay, Input
 from spikec.compiler.target import Target
+from spikec.passes.quantize.apart import split_by_delay
 from spikec.passes.surgery import PASSING, edit, is_connection, redirect, sources_through, unused
 
 
@@ -91,13 +92,13 @@ def _unit(given: np.ndarray, largest: float, top: int) -> float:
     return largest / top
 
 
-def prepare(graph: Graph, given: Message, target: Target) -> Graph:
-    """Split connections until each feeds one population and reads messages that the target has; exact in floats.
+def prepare(graph: Graph, given: Message, target: Target, sink: Sink) -> Graph:
+    """Split connections until each feeds one population and reads what the target sends together; exact in floats.
 
     Raises:
         CompileError: one node alone sends more than a message holds (`quantize/graded`).
     """
-    return _one_reader(_one_unit(graph, given, target))
+    return _one_reader(_one_unit(split_by_delay(graph, target, sink), given, target))
 
 
 def message_bits(message: Message) -> int:
