@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from spikec.compiler.context import Calibration, Context
@@ -354,6 +354,7 @@ def test_fixed_graphs_are_left_alone():
 
 @settings(max_examples=150, deadline=None)
 @given(seeds, st.integers(2, 8), st.booleans(), st.sampled_from([-1.0, 0.0, 1.0]), st.floats(-3, 14))
+@example(seed=0, bits=4, exponent=True, sign=0.0, size=-3.0)
 def test_weights_are_rounded_to_the_nearest_of_the_grid(seed, bits, exponent, sign, size):
     rng = np.random.default_rng(seed)
     values = rng.uniform(-1, 1, (3, 4)) if sign == 0 else sign * rng.uniform(0, 1, (3, 4))
