@@ -116,6 +116,7 @@ def verify(
     steps: int | None = None,
     lava: bool = True,
     timeout: float = 600.0,
+    require_lava: bool = False,
     progress: Progress | None = None,
     remark: Sink = ignore,
     **load: Any,
@@ -130,17 +131,18 @@ def verify(
         steps: see `inputs`.
         lava: whether to climb that rung.
         timeout: limit for Lava in seconds.
+        require_lava: the rung fails where it would be skipped for want of Lava.
         progress: shows how far the work has come.
         remark: told about remarks and warnings.
         load: how to read the model (`example`, `time_axis`, `dt`, `readout`, `weights`, `nir`).
 
     Returns:
-        A report a rung; `failed` says that an exact rung differed.
+        A report a rung; `failed` says that an exact rung differed, `error` why a rung could not be run.
 
     Raises:
         CompileError: with every reason.
     """
-    options = VerifyOptions(LoadOptions(**load), steps, lava, timeout, None, progress or Quiet(), remark)
+    options = VerifyOptions(LoadOptions(**load), steps, lava, timeout, None, progress or Quiet(), remark, require_lava)
     return verify_model(model, artifact, inputs, labels, options)
 
 

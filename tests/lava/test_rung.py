@@ -10,7 +10,11 @@ import numpy as np
 import pytest
 
 from spikec.cli import main
+from spikec.compiler.fixed import FixedNeuron
+from spikec.compiler.ir import Graph, Node
+from spikec.compiler.ops import FixedSum, Input, Linear, Output
 from spikec.compiler.serialize import save
+from spikec.compiler.weights import Fixed
 from spikec.runtime.lava import env as environment
 from spikec.runtime.lava.env import LavaEnv
 from tests.lava.networks import native
@@ -58,6 +62,24 @@ def test_a_missing_lava_fails_where_it_is_required(monkeypatch: pytest.MonkeyPat
     without_lava(monkeypatch)
     assert main([*VERIFY, "--require-lava"]) == 1
     assert str(rung()["error"]).startswith("error[lava/missing]")
+
+
+def test_a_network_that_lava_cannot_hold_skips_the_rung(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A weight of 300 is beyond Loihi's range; that is no fault of Lava, but no proof either."""
+    without_lava(monkeypatch)
+    wide = Linear(Fixed(np.array([[300, -3]]), 0, 12), latency=1, sum=FixedSum())
+    nodes = (
+        Node("in", Input((2,))),
+        Node("l", wide, ("in",)),
+        Node("n", FixedNeuron(100, start=1), ("l",)),
+        Node("out", Output(), ("n",)),
+    )
+    save(Graph(nodes), "net.spk")
+    np.savez("data.npz", spikes=np.ones((2, 5, 2), np.int32))
+    assert main(VERIFY) == 0
+    assert "300" in str(rung()["skipped"])
+    assert main([*VERIFY, "--require-lava"]) == 1
+    assert str(rung()["error"]).startswith("error[loihi/")
 
 
 def test_a_lava_is_not_both_required_and_left_out(capsys: pytest.CaptureFixture[str]) -> None:
