@@ -95,6 +95,21 @@ def with_cell(lif: Any) -> nn.Module:
     return Loop(lambda x, t, net: net.cell(x), cell=lif)
 
 
+class Noisy(Loop):
+    """Adds to the whole input."""
+
+    def __init__(self, noise: torch.Tensor | None = None) -> None:
+        super().__init__(plain)
+        self.noise = noise
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x + (torch.randn_like(x) if self.noise is None else self.noise))
+
+
+def plain(x: Any, t: int, net: Any) -> Any:
+    return net.lif(net.fc(x))
+
+
 CASES: dict[str, Callable[[], nn.Module]] = {
     "unknown-modules": lambda: Loop(
         lambda x, t, net: net.lif(net.act(net.norm(net.fc(x)))), act=nn.ReLU(), norm=nn.LayerNorm(16)
@@ -103,6 +118,12 @@ CASES: dict[str, Callable[[], nn.Module]] = {
     "cat-of-spikes": lambda: Loop(lambda x, t, net: torch.cat([net.lif(net.fc(x)), x], 1)),
     "relu": lambda: Loop(lambda x, t, net: net.lif(functional.relu(net.fc(x)))),
     "several-ops": lambda: Loop(lambda x, t, net: net.lif(torch.tanh(net.fc(x)) * torch.sigmoid(x))),
+    "broadcast-sum": lambda: Loop(
+        lambda x, t, net: net.lif(net.conv(x.view(4, 1, 16)) + x.view(4, 1, 16)), conv=nn.Conv1d(1, 3, 3, padding=1)
+    ),
+    "noise": lambda: Loop(lambda x, t, net: net.lif(net.fc(x) + torch.randn_like(x))),
+    "noise-on-the-input": lambda: Noisy(),
+    "noise-over-time": lambda: Noisy(torch.arange(5.0)[:, None, None]),
     "product": lambda: Loop(lambda x, t, net: net.lif(net.fc(x) * x)),
     "data-dependent": lambda: Loop(branched),
     "item": lambda: Loop(lambda x, t, net: net.lif(net.fc(x) * float(x[0, 0].item()))),
@@ -190,10 +211,6 @@ class Nothing(Loop):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         super().forward(x)
         return torch.zeros(1)
-
-
-def plain(x: Any, t: int, net: Any) -> Any:
-    return net.lif(net.fc(x))
 
 
 def test_other_refusals(golden: Golden) -> None:

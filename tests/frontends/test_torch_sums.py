@@ -43,6 +43,39 @@ class Branches(nn.Module):
         return torch.stack(spikes)
 
 
+class Shifted(Branches):
+    """Changes the whole input by a constant before time is looped over."""
+
+    def __init__(self, shift: Callable[[Any], Any]) -> None:
+        super().__init__(lambda a, b: a + b)
+        self.shift = shift
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(self.shift(x))
+
+
+SHIFTS: dict[str, Callable[[Any], Any]] = {
+    "number": lambda x: x + 0.5,
+    "per value": lambda x: x + torch.tensor([0.25, 0.5, 0.0, -0.25]),
+    "less per value": lambda x: x - torch.tensor([0.25, 0.5, 0.0, -0.25]),
+    "from a number": lambda x: 1 - x,
+    "from values": lambda x: torch.tensor([[0.5, 1.0, 1.5, 1.0]]) - x,
+    "full": lambda x: x + torch.full_like(x, 0.5),
+    "zeros": lambda x: x + torch.zeros_like(x),
+    "one step": lambda x: torch.stack([step + torch.full_like(step, 0.5) for step in x]),
+}
+
+
+@pytest.mark.parametrize("how", SHIFTS)
+def test_constants_added_to_the_whole_input(how: str) -> None:
+    torch.manual_seed(0)
+    module = Shifted(SHIFTS[how]).eval()
+    x = np.random.default_rng(0).integers(0, 2, (3, 10, 4)).astype(np.float32)
+    below = spikec.verify(module, None, x, lava=False)[1].agreement
+    assert below.differing == 0
+    assert below.spikes_active > 20
+
+
 @pytest.mark.parametrize("how", SUMS)
 def test_sums_of_branches(how: str) -> None:
     torch.manual_seed(0)

@@ -9,7 +9,7 @@ import numpy as np
 
 from spikec.compiler.ir import Op
 from spikec.frontends.torch.layers import array, avg_pool, max_pool, reshape_op, scale_op
-from spikec.frontends.torch.values import Add, Apply, Const, Expr, Sequence, Value
+from spikec.frontends.torch.values import Add, Apply, Const, Expr, Sequence, Unknown, Value
 
 if TYPE_CHECKING:
     from spikec.frontends.torch.tracer import Tracer
@@ -69,7 +69,14 @@ def add(tracer: Tracer, name: str, args: Any, kwargs: Any, result: Any) -> Value
         return values[0]
     if _is_nothing(left) and not minus:  # where Python's sum() begins
         return values[1]
+    sides = [side for side, value in zip((left, right), values, strict=True) if value is not None]
+    if any(side.shape != result.shape for side in sides):
+        shapes = " and ".join(str(list(getattr(side, "shape", ()))) for side in (left, right))
+        message = f"'{name}' of {shapes}: the shapes differ, and values are not repeated to fit (broadcast)"
+        return _refuse_sum(tracer, message, "bring both to one shape by a layer, such as a convolution of 1x1", result)
     if any(isinstance(value, Sequence) for value in values):
+        if None in values:
+            return _add_constant(tracer, values, left if values[0] is None else right, minus, result)
         return _add_sequences(tracer, values, minus, result)
     terms = [
         _constant(side, result) if value is None else value for side, value in zip((left, right), values, strict=True)
@@ -93,10 +100,36 @@ def _add_sequences(tracer: Tracer, values: list[Value | None], minus: bool, resu
     return None if None in items else Sequence(tuple(items), left.axis)
 
 
-def _sum(tracer: Tracer, terms: list[Expr], minus: bool, result: Any) -> Expr | None:
-    """Make the sum; branches of different shapes (broadcasting between values) are not one."""
-    if any(term.tensor.shape != result.shape for term in terms if not isinstance(term, Const)):
+def _add_constant(tracer: Tracer, values: list[Value | None], side: Any, minus: bool, result: Any) -> Value | None:
+    """Add a constant to every step of a sequence: it must be the same for every sample and step."""
+    import torch
+
+    value = next(value for value in values if value is not None)
+    if not isinstance(value, Sequence) or value.reduced or value.axis > 1:
         return None
+    constant = torch.broadcast_to(_constant(side, result).tensor, result.shape)
+    if not torch.equal(constant, constant[:1, :1].expand(result.shape)):
+        return _refuse_constant(tracer, side, result)
+    factor = -1.0 if minus and values[0] is None else 1.0
+    offset = array(constant[0, 0]) * (-1.0 if minus and values[1] is None else 1.0)
+    one = float(offset.flat[0]) if np.all(offset == offset.flat[0]) else offset
+    return each(value, result, lambda item, made: _apply_scale(tracer, item, factor, one, made))
+
+
+def _refuse_constant(tracer: Tracer, side: Any, result: Any) -> Expr:
+    shape = list(getattr(side, "shape", ()))
+    message = f"one summand is no signal of the network: a tensor {shape} of constants that differ by sample or step"
+    help = "make a constant the bias of a layer; add noise to the data before the network is given them"
+    return _refuse_sum(tracer, message, help, result)
+
+
+def _refuse_sum(tracer: Tracer, message: str, help: str, result: Any) -> Expr:
+    tracer.refuse("torch/sum", message, tracer.scope, help)
+    return Unknown(tensor=result)
+
+
+def _sum(tracer: Tracer, terms: list[Expr], minus: bool, result: Any) -> Expr | None:
+    """Make the sum of terms that all have its shape, or are constants."""
     if minus:
         terms[1] = _scaled(tracer, terms[1], -1.0, -terms[1].tensor)
     if len([term for term in terms if isinstance(term, Const)]) == 1:
@@ -104,7 +137,9 @@ def _sum(tracer: Tracer, terms: list[Expr], minus: bool, result: Any) -> Expr | 
         constant = next(term for term in terms if isinstance(term, Const)).tensor
         if bool(constant.any()):
             offset = per_sample(constant, result)
-            return None if offset is None else _apply_scale(tracer, plain, 1.0, offset, result)
+            if offset is None:
+                return _refuse_constant(tracer, constant, result)
+            return _apply_scale(tracer, plain, 1.0, offset, result)
     flat = [part for term in terms for part in (term.args if isinstance(term, Add) else (term,))]
     return Add(tuple(flat), tracer.scope, tensor=result)  # flat: a sum over many steps must not nest as deep
 
