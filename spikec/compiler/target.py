@@ -24,6 +24,12 @@ class Choices:
     initial: Literal["error", "zero", "exact"] = "error"
 
 
+def in_python(**choice: str) -> str:
+    """Say how a choice is written in a call from Python, for the end of a help text that names it as an option."""
+    fields = ", ".join(f'{name}="{value}"' for name, value in choice.items())
+    return f"in Python choices=spikec.Choices({fields})"
+
+
 @dataclass(frozen=True)
 class Target:
     """A fixed-point target.

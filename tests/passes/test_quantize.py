@@ -284,6 +284,7 @@ HARD = LIF(0.5, reset="value")
 LOST = LIF(0.5, reset="value", reset_when="next", drop_input=True)
 START = LIF(0.5, cmp=">=", v_init=0.5, v_min=-1.0)
 SEVERAL, TAKEN_BACK, NEVER = LIF(0.5, spike="multi"), LIF(0.5, reset_when="next_post"), LIF(0.5, reset="none")
+SEEN = LIF(0.5, reset="value", reset_when="next", readout="membrane")
 UNEVEN = LIF(0.5, reset="value", g_in=np.array([[1.0, 2.0]]))
 BIASED, BARELY = (Linear(Dense(np.eye(2)), np.full(2, b)) for b in (1e8, 1e-5))
 LOIHI = Target("loihi2")
@@ -315,6 +316,7 @@ FAULTS = {
     "threshold-range": (chain(Input((2,)), BARELY, LIF(0.5, 1e9, reset="value")), LOIHI, None),
     "synapse-on-shifts": (chain(Input((2,)), W, CubaLIF(0.5, 0.5, reset="value")), FPGA, None),
     "late-bias": (late_bias(), LOIHI, None),
+    "membrane-seen": (chain(Input((2,)), W, SEEN), LOIHI, None),
     "wide-sum": (wide_sum(), NARROW, None),
     "no-target": (chain(Input((2,)), W, HARD), None, None),
 }
@@ -326,6 +328,17 @@ def test_faults_name_the_place_and_the_alternatives(name, golden):
     with pytest.raises(CompileError) as error:
         Quantize().run(graph, on(target, given))
     golden(f"quantize-{name}", str(error.value))
+
+
+@pytest.mark.parametrize(("top", "words"), [(1.0, "1 bit, 1 a unit"), (2.5, "3 bits, 0.5 a unit")])
+def test_analog_input_says_how_many_bits_its_messages_have(top, words):
+    remarks = Findings()
+    x = np.random.default_rng(0).integers(0, 2, (2, 5, 3)) * top
+    graph = quantize(
+        chain(Input((3,), "analog"), dense(np.random.default_rng(1), 3, 3), HARD), on(x=x, remarks=remarks)
+    )
+    assert f"analog input is sent as messages of {words}" in [remark.message for remark in remarks]
+    assert graph["n0"].op.message_bits == int(words[0])
 
 
 def test_remarks_tell_the_errors_of_each_layer(golden):

@@ -10,7 +10,7 @@ from spikec.backends.loihi.lavaneuron import never_fires
 from spikec.compiler.diagnostics import Diagnostic, remark
 from spikec.compiler.fixed import FixedNeuron
 from spikec.compiler.ir import Graph, Node
-from spikec.compiler.target import Target
+from spikec.compiler.target import Target, in_python
 
 Rule = Callable[[Graph, Node, Target], Iterator[Diagnostic]]
 
@@ -20,7 +20,10 @@ def a_spike_resets_to_zero(graph: Graph, node: Node, target: Target) -> Iterator
     op = node.op
     if not isinstance(op, FixedNeuron) or never_fires(op):
         return
-    help_ = "convert with measured cost (--reset=hard), or emit a process of our own (--reset=exact)"
+    help_ = (
+        "convert with measured cost (--reset=hard), or emit a process of our own (--reset=exact); "
+        f"{in_python(reset='hard')}"
+    )
     if op.reset == "subtract" and not target.soft_reset:
         yield Diagnostic(
             "loihi/soft-reset", "a spike takes the threshold off; Loihi 2 resets to zero", node.where, help_
@@ -37,7 +40,10 @@ def a_spike_needs_more_than_the_threshold(graph: Graph, node: Node, target: Targ
     op = node.op
     if isinstance(op, FixedNeuron) and op.cmp == ">=" and not target.ge and not never_fires(op):
         message = "it fires at v >= threshold; Loihi 2 fires at v > threshold, in steps of 64"
-        help_ = "use > with measured cost (--compare=strict), or a process of our own (--compare=exact)"
+        help_ = (
+            "use > with measured cost (--compare=strict), or a process of our own (--compare=exact); "
+            f"{in_python(compare='strict')}"
+        )
         yield Diagnostic("loihi/compare", message, node.where, help_)
 
 
@@ -45,7 +51,8 @@ def a_membrane_has_no_lower_bound(graph: Graph, node: Node, target: Target) -> I
     """Loihi's membrane saturates at its width alone."""
     if isinstance(node.op, FixedNeuron) and node.op.v_min is not None:
         message = "its membrane has a lower bound; on Loihi 2 it has none"
-        yield Diagnostic("loihi/v-min", message, node.where, "train without it, or emit a process of our own")
+        help_ = f"train without it, or emit a process of our own (--reset=exact, {in_python(reset='exact')})"
+        yield Diagnostic("loihi/v-min", message, node.where, help_)
 
 
 def a_sample_starts_from_zero(graph: Graph, node: Node, target: Target) -> Iterator[Diagnostic]:
@@ -53,7 +60,10 @@ def a_sample_starts_from_zero(graph: Graph, node: Node, target: Target) -> Itera
     op = node.op
     if isinstance(op, FixedNeuron) and not target.v_init and (np.any(op.v_init) or np.any(op.u_init)):
         message = "its state starts from another value than zero"
-        help_ = "start from zero with measured cost (--initial=zero), or set it from the host (--initial=exact)"
+        help_ = (
+            "start from zero with measured cost (--initial=zero), or set it from the host (--initial=exact); "
+            f"{in_python(initial='zero')}"
+        )
         yield Diagnostic("loihi/initial-state", message, node.where, help_)
 
 

@@ -13,7 +13,7 @@ from spikec.compiler.diagnostics import CompileError, Diagnostic, warning
 from spikec.compiler.fixed import FixedNeuron
 from spikec.compiler.ir import Graph, Node
 from spikec.compiler.ops import Conv1d, Conv2d, Delay, Flatten, Input, Linear, Output, Reshape
-from spikec.compiler.target import Target
+from spikec.compiler.target import Target, in_python
 from spikec.compiler.verify import is_fixed, verify
 from spikec.compiler.weights import Array, Fixed, Sparse
 
@@ -52,7 +52,8 @@ def findings(graph: Graph, target: Target, *, allow_custom: bool) -> Iterator[Di
 def every_op_has_a_place(graph: Graph, node: Node, target: Target) -> Iterator[Diagnostic]:
     """Pools and scales must have become connections."""
     if not isinstance(node.op, PLACED):
-        help_ = "lower the graph for loihi2: pools become connections, MaxPool needs --maxpool=spikes"
+        choice = in_python(maxpool="spikes")
+        help_ = f"lower the graph for loihi2: pools become connections, MaxPool needs --maxpool=spikes ({choice})"
         yield Diagnostic("loihi/no-lava-form", f"Loihi 2 has no {node.op.mnemonic}", node.where, help_)
 
 
@@ -238,7 +239,8 @@ def _lava(graph: Graph, told: set[str], *, allow_custom: bool) -> Iterator[Diagn
         return
     for name, reasons in customs.items():
         if graph[name].where not in told:
-            help_ = "allow a process of our own (--reset=exact); a real chip needs microcode for it"
+            choice = in_python(reset="exact")
+            help_ = f"allow a process of our own (--reset=exact, {choice}); a real chip needs microcode for it"
             found = Diagnostic("loihi/custom", "; ".join(reasons), graph[name].where, help_)
             yield allowed(found) if allow_custom else found
 

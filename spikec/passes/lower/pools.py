@@ -11,6 +11,7 @@ from spikec.compiler.diagnostics import Findings, fail, remark
 from spikec.compiler.ir import Graph, Node, Shape
 from spikec.compiler.neurons import NUMBERS, Neuron
 from spikec.compiler.ops import Conv1d, Conv2d, Input, MaxPool
+from spikec.compiler.target import in_python
 from spikec.compiler.weights import Dense
 from spikec.passes.surgery import is_connection, only_input, put, read_by_one, sources_through, unused
 
@@ -101,4 +102,5 @@ def _behind_neuron(graph: Graph, pool: Node, ctx: Context) -> Graph:
     return put(without, {reader.name: (first, gather, relay)})
 
 
-_HELP = "--maxpool=spikes pools the spikes behind the neuron instead, and measures what that changes"
+_PYTHON = in_python(maxpool="spikes")
+_HELP = f"--maxpool=spikes pools the spikes behind the neuron instead, and measures what that changes ({_PYTHON})"

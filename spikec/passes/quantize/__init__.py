@@ -61,7 +61,8 @@ class Quantize:
         if is_fixed(graph):
             return graph
         if ctx.target is None:
-            raise fail("quantize/no-target", "quantization needs a target", graph.name, "name one: -t loihi2")
+            help = "name one: -t loihi2 (NIR takes the trained network, without this pass)"
+            raise fail("quantize/no-target", "quantization needs a target", graph.name, help)
         target = ctx.target
         graph = Lower().run(graph, ctx)
         forms, given = _expressed(graph, target, ctx)

@@ -11,7 +11,7 @@ import numpy as np
 from spikec.compiler.diagnostics import Diagnostic, Sink, remark
 from spikec.compiler.ir import Node
 from spikec.compiler.neurons import Neuron
-from spikec.compiler.target import Target
+from spikec.compiler.target import Target, in_python
 
 Found = Callable[[Diagnostic], None]
 
@@ -67,7 +67,7 @@ def _compare(node: Node, op: Neuron, target: Target, found: Found, sink: Sink) -
                 f"it fires at v >= threshold; {target.name} fires at v > threshold, in coarse steps",
                 node.where,
                 "--compare=strict fires at v > threshold and measures what that changes; --compare=exact uses a "
-                "neuron of our own, which the real chip would need as microcode",
+                f"neuron of our own, which the real chip would need as microcode ({in_python(compare='strict')})",
             )
         )
     sink(remark("quantize/strict", "v >= threshold becomes v > threshold", node.where))
@@ -93,23 +93,40 @@ def _reset(node: Node, op: Neuron, target: Target, found: Found, sink: Sink) -> 
     found(
         Diagnostic(
             "quantize/reset",
-            f"{_what(op)}: {target.name} resets to 0 in the step of the spike",
+            f"{_what(op)}: {target.name} resets to 0 in the step of the spike{' alone' if op.drop_input else ''}",
             node.where,
-            help + "; or train with reset to zero",
+            f"{help} ({in_python(reset='hard')}); or {_way_out(op)}",
         )
     )
     return "value"
 
 
 def _what(op: Neuron) -> str:
-    kind = {"subtract": "reset by subtraction", "value": "reset to a value", "none": "no reset"}[op.reset]
+    value = "reset to a value" if np.any(np.asarray(op.v_reset)) else "reset to 0"
+    kind = {"subtract": "reset by subtraction", "value": value, "none": "no reset"}[op.reset]
+    seen = ", seen in the membrane that is read out" if op.readout == "membrane" else ""
     if op.spike == "multi":
         return f"several spikes a step, {kind}"
     if op.drop_input:
-        return f"{kind} in the next step, whose input is lost"
-    return {"post": kind, "next": f"{kind} in the next step", "next_post": f"{kind}, delayed and taken back"}[
-        op.reset_when
-    ]
+        return f"{kind} in the next step, whose input is lost{seen}"
+    when = {"post": "", "next": " in the next step", "next_post": ", delayed and taken back"}[op.reset_when]
+    return f"{kind}{when}{seen}"
+
+
+def _way_out(op: Neuron) -> str:
+    """Say what to train instead, so that the target's neuron is the trained one."""
+    if op.spike == "multi":
+        return "train with one spike a step and reset to zero"
+    if op.readout == "membrane":
+        return "read out its spikes, or train this layer without a reset, which a membrane readout does not need"
+    if op.drop_input:
+        return (
+            "train with a reset to zero that keeps the input of the step after a spike (in snnTorch Leaky keeps it; "
+            "Synaptic, Lapicque, RLeaky and RSynaptic lose it)"
+        )
+    if op.reset_when == "next_post":
+        return "train with a reset to zero that is not taken back (in snnTorch Leaky with reset_delay=True)"
+    return 'train with reset to zero (in snnTorch Leaky with reset_mechanism="zero")'
 
 
 def _initial(node: Node, op: Neuron, target: Target, found: Found, sink: Sink) -> bool:
@@ -122,7 +139,7 @@ def _initial(node: Node, op: Neuron, target: Target, found: Found, sink: Sink) -
                 f"its membrane does not start where it is reset to; on {target.name} it starts at 0",
                 node.where,
                 "--initial=zero starts it there and measures what that changes; --initial=exact sets the membrane "
-                "at the start of every sample",
+                f"at the start of every sample ({in_python(initial='zero')})",
             )
         )
     sink(remark("quantize/starts-at-zero", "the membrane starts at 0 instead of its trained start", node.where))
@@ -138,7 +155,8 @@ def _clamp(node: Node, op: Neuron, target: Target, found: Found, sink: Sink) -> 
                 "quantize/clamp",
                 f"its membrane has a lower bound, which {target.name} has not",
                 node.where,
-                "--reset=hard drops the bound and measures what that changes; --reset=exact uses a neuron of our own",
+                "--reset=hard drops the bound and measures what that changes; --reset=exact uses a neuron of our own "
+                f"({in_python(reset='hard')})",
             )
         )
     sink(remark("quantize/unclamped", "the lower bound of the membrane is dropped", node.where))

@@ -76,9 +76,11 @@ def input_message(node: Node, target: Target, ctx: Context) -> Message:
         message = "the range of the analog input is not known"
         raise fail("quantize/needs-calibration", message, node.where, "give samples of it: --calibrate DATA")
     unit = _unit(given, largest, top)
-    text = f"analog input is sent as messages of {target.message_bits} bits, {unit:.6g} a unit"
+    sent = Message(unit, min(top, int(np.rint(largest / unit))), binary=False)
+    bits = message_bits(sent)
+    text = f"analog input is sent as messages of {bits} bit{'s' * (bits > 1)}, {unit:.6g} a unit"
     ctx.remark(remark("quantize/graded-input", text, node.where))
-    return Message(unit, min(top, int(np.rint(largest / unit))), binary=False)
+    return sent
 
 
 def _unit(given: np.ndarray, largest: float, top: int) -> float:
