@@ -45,6 +45,7 @@ def parser() -> argparse.ArgumentParser:
     _compile(command("compile", commands.compile_, "compile a trained network to an artifact"))
     _run(command("run", commands.run, "run a model or an artifact on the host"))
     _verify(command("verify", commands.verify, "climb the ladder: source framework down to the target, spike by spike"))
+    _report(command("report", commands.report, "run an FPGA artifact: verdict, cycles by cause, memories, energy"))
     _inspect(command("inspect", commands.inspect, "show the layers of a model or an artifact"))
     command("passes", commands.passes, "list the passes and their options")
     command("targets", commands.targets, "list the targets")
@@ -130,7 +131,7 @@ def _run(made: argparse.ArgumentParser) -> None:
     _events(made)
     made.add_argument("--input", required=True, metavar="DATA", help=DATA)
     made.add_argument("--labels", metavar="FILE", help="classes, for accuracy")
-    made.add_argument("--engine", choices=("fast", "reference", "lava"), default="fast")
+    made.add_argument("--engine", choices=("fast", "reference", "lava", "cycle", "rtl"), default="fast")
     made.add_argument(
         "--trace", nargs="?", const=True, default=False, metavar="NODE,...", help="record outputs, u and v"
     )
@@ -149,8 +150,19 @@ def _verify(made: argparse.ArgumentParser) -> None:
     which = made.add_mutually_exclusive_group()
     which.add_argument("--no-lava", action="store_true", help="leave that rung out")
     which.add_argument("--require-lava", action="store_true", help="fail where that rung would be skipped")
+    made.add_argument("--no-rtl", action="store_true", help="leave out the RTL of an FPGA artifact in Verilator")
     made.add_argument("--timeout", type=seconds, default=600.0, metavar="SECONDS", help="limit for Lava (default 600)")
     made.add_argument("--json", type=new_file, metavar="FILE", help="write the reports as JSON too")
+
+
+def _report(made: argparse.ArgumentParser) -> None:
+    made.add_argument("model", metavar="ARTIFACT", help="the folder of an FPGA artifact")
+    _events(made)
+    made.add_argument("--input", required=True, metavar="DATA", help=DATA)
+    made.add_argument("--labels", metavar="FILE", help="classes, for accuracy")
+    made.add_argument("--samples", type=count, metavar="N", help="use the first N samples")
+    made.add_argument("--no-rtl", action="store_true", help="leave Verilator out")
+    made.add_argument("--json", type=new_file, metavar="FILE", help="write the report as JSON too")
 
 
 def _inspect(made: argparse.ArgumentParser) -> None:

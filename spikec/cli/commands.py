@@ -110,6 +110,7 @@ def verify(words: Words, shown: Shown) -> int:
         shown.progress(),
         shown.remark,
         words.require_lava,
+        not words.no_rtl,
     )
     reports = verify_model(words.model, artifact, inputs, labels, options)
     shown.unseen_remarks()
@@ -119,6 +120,22 @@ def verify(words: Words, shown: Shown) -> int:
     if any(report.failed for report in reports):
         return 3
     return 1 if any(report.error for report in reports) else 0
+
+
+def report(words: Words, shown: Shown) -> int:
+    """`spikec report`."""
+    from spikec.cli.fpga import show_report
+    from spikec.compiler import artifact as artifacts
+    from spikec.driver.fpga_report import measure_artifact
+
+    artifact = artifacts.read(words.model)
+    inputs, labels = read_data(words, shown, words.input, words.samples)
+    made = measure_artifact(artifact, inputs, labels, rtl=not words.no_rtl, remark=shown.remark)
+    shown.unseen_remarks()
+    show_report(shown, artifact.facts, made)
+    if words.json:
+        words.json.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
+    return 0 if made["verdict"]["equal"] else 3
 
 
 def inspect(words: Words, shown: Shown) -> int:

@@ -61,3 +61,59 @@ def in_words(facts: Mapping[str, Any]) -> list[str]:
         f"{fit['mhz_assumed']} MHz (activity {fit['activity']})",
         f"{stored}; image.bin {bits['image'] // 8} bytes",
     ]
+
+
+def show_report(shown: Shown, facts: Mapping[str, Any], made: Mapping[str, Any]) -> None:
+    """Show a report: the verdict first, then cycles, memories, queues and energy."""
+    verdict = made["verdict"]
+    shown.out.print("verdict: " + ("every rung equal" if verdict["equal"] else "DIFFERENT"), markup=False)
+    for line in verdict["lines"]:
+        shown.out.print(f"  {line}", markup=False)
+    mhz, latency = made["mhz_assumed"], made["latency_cycles"]
+    times = ", ".join(f"{name} {cycles:.0f} ({cycles / mhz:.1f} us)" for name, cycles in latency.items())
+    shown.out.print(
+        f"{made['samples']} samples of {made['steps']} steps: {made['cycles']} cycles; latency in cycles "
+        f"(at an assumed {mhz:g} MHz): {times}",
+        markup=False,
+    )
+    if "right" in made:
+        share = 100 * made["right"] / made["samples"]
+        shown.out.print(f"{made['right']} of {made['samples']} right ({share:.2f} %)", markup=False)
+    _show_cycles(shown, made)
+    _show_memories(shown, made)
+    energy = made["energy"]
+    parts = ", ".join(f"{name} {energy[f'{name}_pj'] / 1000:.3g} nJ" for name in ("memories", "additions", "decays"))
+    shown.out.print(f"energy a sample: {energy['total_pj'] / 1000:.3g} nJ ({parts})", markup=False)
+    shown.out.print(f"  model: {energy['model']}", markup=False)
+    for line in in_words(facts):
+        shown.out.print(line, markup=False)
+
+
+def _show_cycles(shown: Shown, made: Mapping[str, Any]) -> None:
+    causes = ("walking", "padding", "firing", "stalled", "idle")
+    numbers = (*causes, "in use", "spikes in", "out", "synapses", "skipped")
+    columns = ["core", "layer", *(f">{name}" for name in numbers)]
+    rows = [
+        (
+            core["core"],
+            core["layer"],
+            *(core[cause] for cause in causes),
+            f"{100 * core['utilisation']:.1f} %",
+            core["spikes"],
+            core["sent"],
+            core["synapses"],
+            core["skipped_synapses"],
+        )
+        for core in made["cores"]
+    ]
+    shown.table("cycles by cause", columns, rows)
+
+
+def _show_memories(shown: Shown, made: Mapping[str, Any]) -> None:
+    rows = [
+        (m["core"], m["memory"], m["word_bits"], m["read"], m["written"], f"{m['bits'] / 1024:.0f}")
+        for m in made["memories"]
+    ]
+    shown.table("memories", ["core", "memory", ">bits a word", ">words read", ">written", ">Kb moved"], rows)
+    queues = [(q["queue"], q["tokens"], f"{q['high']} of {q['depth']}") for q in made["queues"]]
+    shown.table("queues", ["queue", ">tokens", ">most held"], queues)

@@ -43,7 +43,7 @@ def compile(
 
     Args:
         model: a torch module, a Graph, a nir.NIRGraph, or a path (.nir, .net, .spk, FILE.py:OBJECT).
-        target: `loihi2` or `nir`.
+        target: `loihi2`, `loihi2:netx`, `nir`, or `fpga:BOARD`.
         passes: compression passes, as values or in text form (`"quantize{bits=6}"`).
         example: an input as the torch network takes it; taken from `calibrate` where not given.
         time_axis: axis of time in it: 0 (T, N, *shape), 1 (N, T, *shape), None (one step, or a static input).
@@ -88,7 +88,7 @@ def run(
     Args:
         model: an Artifact, or anything that `compile` takes.
         inputs: (N, T, *shape), or (N, *shape) repeated for `steps` steps.
-        engine: `fast` (C++), `reference` (NumPy) or `lava`.
+        engine: `fast` (C++), `reference` (NumPy), `lava`; of an FPGA artifact `cycle` or `rtl`.
         trace: True, or the names of nodes, to record outputs, currents and membranes.
         align: remove the known latency.
         steps: see `inputs`.
@@ -117,6 +117,7 @@ def verify(
     lava: bool = True,
     timeout: float = 600.0,
     require_lava: bool = False,
+    rtl: bool = True,
     progress: Progress | None = None,
     remark: Sink = ignore,
     **load: Any,
@@ -132,6 +133,7 @@ def verify(
         lava: whether to climb that rung.
         timeout: limit for Lava in seconds.
         require_lava: the rung fails where it would be skipped for want of Lava.
+        rtl: whether to run the RTL of an FPGA artifact in Verilator.
         progress: shows how far the work has come.
         remark: told about remarks and warnings.
         load: how to read the model (`example`, `time_axis`, `dt`, `readout`, `weights`, `nir`).
@@ -142,7 +144,8 @@ def verify(
     Raises:
         CompileError: with every reason.
     """
-    options = VerifyOptions(LoadOptions(**load), steps, lava, timeout, None, progress or Quiet(), remark, require_lava)
+    shown = progress or Quiet()
+    options = VerifyOptions(LoadOptions(**load), steps, lava, timeout, None, shown, remark, require_lava, rtl)
     return verify_model(model, artifact, inputs, labels, options)
 
 

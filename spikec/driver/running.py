@@ -26,11 +26,13 @@ from spikec.driver.data import flatten_for, repeat_static, to_array
 from spikec.driver.load import LoadOptions, compiled_graph, load_model, with_example
 from spikec.driver.measure import encoded
 
-Engine = Literal["fast", "reference", "lava"]
+Engine = Literal["fast", "reference", "lava", "cycle", "rtl"]
 ENGINES: dict[Engine, str] = {
     "fast": "the C++ engine (integer networks; a float network runs in the reference)",
     "reference": "NumPy, the definition of what a network means",
     "lava": "Intel's Lava, bit-accurate, in a process of its own",
+    "cycle": "the spike-core simulator: an FPGA artifact, equal to its RTL in every cycle",
+    "rtl": "the RTL of an FPGA artifact, in Verilator",
 }
 BATCH = 32
 
@@ -204,6 +206,10 @@ def _runner(graph: Graph, artifact: Artifact | None, options: RunOptions) -> Run
         return Fast()
     if options.engine == "lava":
         return lava_runner(graph, artifact, options.timeout)
+    if options.engine in ("cycle", "rtl"):
+        from spikec.driver.fpga import fpga_runner
+
+        return fpga_runner(artifact, options.engine)
     raise fail("run/unknown-engine", f"there is no engine '{options.engine}'", help=f"known: {', '.join(ENGINES)}")
 
 

@@ -44,7 +44,8 @@ class VerifyOptions:
     """How to verify.
 
     `lava`: whether to run that rung; `timeout`: its limit in seconds; `require_lava`: the rung fails where it would be
-    skipped because Lava is missing or cannot hold the network. `batch`: samples at a time; None takes as many
+    skipped because Lava is missing or cannot hold the network. `rtl`: whether to run the RTL of an FPGA artifact in
+    Verilator. `batch`: samples at a time; None takes as many
     as hold their traces in about 256 MB a rung.
     """
 
@@ -56,6 +57,7 @@ class VerifyOptions:
     progress: Progress = field(default_factory=Quiet)
     remark: Sink = ignore
     require_lava: bool = False
+    rtl: bool = True
 
 
 def verify_model(
@@ -155,7 +157,7 @@ def _on_reference(
 
 
 def _fixed_rungs(loaded: Graph, fixed: Graph, artifact: Artifact | None, options: VerifyOptions) -> list[Rung]:
-    """Integers: as quantized (no latency), as lowered, in the engine, in Lava."""
+    """Integers: as quantized (no latency), as lowered, in the engine, in Lava or on the spike core."""
     states = state_keys(fixed)
     rungs = []
     if artifact is not None and QUANTIZED_FILE in artifact.files:
@@ -163,6 +165,10 @@ def _fixed_rungs(loaded: Graph, fixed: Graph, artifact: Artifact | None, options
         rungs.append(_on_reference("quantized", quantized, "float reference", spike_keys(loaded, quantized)))
     rungs.append(_on_reference("fixed reference", fixed, "quantized" if rungs else "", states, exact=bool(rungs)))
     rungs.append(Rung("engine", _aligned_run(fixed, Engine()), "fixed reference", True, states))
+    if artifact is not None and artifact.target.startswith("fpga:"):
+        from spikec.driver.fpga import fpga_rungs
+
+        return [*rungs, *fpga_rungs(fixed, artifact, spikes_of(fixed), rtl=options.rtl)]
     rungs.append(_lava_rung(fixed, artifact, states, options))
     return rungs
 
@@ -226,6 +232,11 @@ def spike_keys(*graphs: Graph) -> tuple[str, ...]:
     """Give the traces of the neurons that send spikes in all graphs: membranes are in other units in each."""
     sending = [[n for n in neurons(graph) if getattr(graph[n].op, "readout", "") == "spikes"] for graph in graphs]
     return tuple(f"s/{name}" for name in sending[0] if all(name in others for others in sending))
+
+
+def spikes_of(graph: Graph) -> tuple[str, ...]:
+    """Give the traces of every neuron's output in the order of layers."""
+    return tuple(f"s/{name}" for name in neurons(graph))
 
 
 def state_keys(graph: Graph) -> tuple[str, ...]:

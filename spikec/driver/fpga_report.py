@@ -1,0 +1,136 @@
+"""The report of an FPGA artifact on the user's samples: verdict, cycles by layer and cause, memories, energy."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from spikec.compiler.artifact import Artifact
+from spikec.compiler.context import Quiet
+from spikec.compiler.cores import Design, EventCore
+from spikec.compiler.diagnostics import Sink, ignore
+from spikec.compiler.runner import Result
+from spikec.compiler.weights import Array
+from spikec.driver.data import to_array
+from spikec.driver.fpga import CycleRunner, fpga_rungs, fpga_runner
+from spikec.driver.load import compiled_graph
+from spikec.driver.measure import encoded
+from spikec.driver.running import ready
+from spikec.driver.verifying import spikes_of
+from spikec.runtime.cycle import CoreActivity, CycleResult
+from spikec.runtime.engine import Engine
+from spikec.runtime.ladder import Rung, classify, climb
+from spikec.runtime.reference import Reference
+
+MODEL = "Horowitz, ISSCC 2014: arithmetic and 8 KB memories at 45 nm, 0.9 V: a model, not your FPGA"
+ADD_PJ_PER_BIT = 0.1 / 32
+"""An integer addition of 32 bits takes 0.1 pJ."""
+MULTIPLY_PJ_PER_BIT2 = 3.1 / 32**2
+"""An integer multiplication of 32 by 32 bits takes 3.1 pJ."""
+MEMORY_PJ_PER_BIT = 10 / 64
+"""A read of 64 bits from 8 KB takes 10 pJ."""
+DECAY_BITS = 12
+
+
+def measure_artifact(
+    artifact: Artifact, inputs: Any, labels: Any = None, *, rtl: bool = True, remark: Sink = ignore
+) -> dict[str, Any]:
+    """Run an artifact's design on samples and give the whole report as plain data.
+
+    Args:
+        artifact: of an FPGA target.
+        inputs: (N, T, *shape).
+        labels: (N,) classes, or None.
+        rtl: whether to run Verilator for the verdict too.
+        remark: told about remarks.
+
+    Raises:
+        CompileError: it is no FPGA artifact, it is damaged, or the input does not fit.
+    """
+    simulator = fpga_runner(artifact, "cycle")
+    assert isinstance(simulator, CycleRunner)
+    graph = compiled_graph(artifact)
+    given = encoded(graph, ready(graph, to_array(inputs), None))
+    done = simulator.simulate(given)
+    mhz = float(artifact.facts["fpga"]["mhz_assumed"])
+    made: dict[str, Any] = {
+        "verdict": _verdict(artifact, given, rtl=rtl),
+        "samples": len(given),
+        "steps": int(given.shape[1]),
+        "cycles": done.cycles,
+        "latency_cycles": {
+            name: float(np.quantile(done.latency, part)) for name, part in (("p50", 0.5), ("p99", 0.99), ("max", 1))
+        },
+        "mhz_assumed": mhz,
+        "cores": [_core(core, done.activity[core.name]) for core in simulator.design.cores],
+        "memories": [{**asdict(traffic), "bits": traffic.bits} for traffic in done.memories],
+        "queues": [
+            {"queue": use.queue.ends, "tokens": use.tokens, "high": use.high, "depth": use.queue.depth}
+            for use in done.queues
+        ],
+        "energy": energy(simulator.design, done),
+    }
+    if labels is not None:
+        classes = classify(Result({simulator.design.output: done.outputs}))
+        made["right"] = int(np.count_nonzero(classes == to_array(labels).reshape(-1)))
+    return made
+
+
+def _verdict(artifact: Artifact, given: Array, *, rtl: bool) -> dict[str, Any]:
+    """Compare fixed reference, engine, simulator and RTL, layer by layer."""
+    graph = compiled_graph(artifact)
+    keys = spikes_of(graph)
+    names = tuple(key[2:] for key in keys)
+    rungs = [
+        Rung("fixed reference", lambda x: Reference().run(graph, x, trace=names)),
+        Rung("engine", lambda x: Engine().run(graph, x, trace=names), "fixed reference", True, keys),
+        *fpga_rungs(graph, artifact, keys, rtl=rtl),
+    ]
+    reports = climb(rungs, given, None, Quiet())
+    lines = []
+    for report in reports[1:]:
+        name = f"{report.against} = {report.name}"
+        if report.skipped or report.error:
+            lines.append(f"{name}: not compared: {report.skipped or report.error}")
+        elif report.agreement.first is not None:
+            lines.append(f"{name}: DIFFERS: {report.agreement.first}")
+        else:
+            what = "spikes and cycles" if report.name == "RTL in Verilator" else "spikes"
+            lines.append(f"{name}: all {what} equal ({report.agreement.spike_cells} outputs of neurons, 0 differ)")
+    return {"equal": not any(report.failed or report.error for report in reports), "lines": lines}
+
+
+def _core(core: EventCore, did: CoreActivity) -> dict[str, Any]:
+    """Give what one core did, its synaptic operations against those of a dense layer among it."""
+    possible = did.spikes * core.neurons
+    return {
+        "core": core.name,
+        "layer": core.layer,
+        **asdict(did),
+        "cycles": did.cycles,
+        "utilisation": did.utilisation,
+        "skipped_synapses": possible - did.synapses,
+    }
+
+
+def energy(design: Design, done: CycleResult) -> dict[str, Any]:
+    """Give picojoules by the model: additions, decays, and bits moved in memories."""
+    adds = decays = 0.0
+    for core in design.cores:
+        did = done.activity[core.name]
+        fired = did.passes * core.groups * core.lanes
+        adds += (did.walking * core.lanes + 2 * fired) * core.sum_bits * ADD_PJ_PER_BIT
+        if core.decay == "multiply":
+            decays += fired * core.state_bits * DECAY_BITS * MULTIPLY_PJ_PER_BIT2
+    memory = sum(traffic.bits for traffic in done.memories) * MEMORY_PJ_PER_BIT
+    total = adds + decays + memory
+    samples = max(1, len(done.outputs))
+    return {
+        "model": MODEL,
+        "additions_pj": adds / samples,
+        "decays_pj": decays / samples,
+        "memories_pj": memory / samples,
+        "total_pj": total / samples,
+    }
