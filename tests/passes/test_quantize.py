@@ -12,7 +12,7 @@ from spikec.compiler.diagnostics import CompileError, Findings
 from spikec.compiler.fixed import Arithmetic, FixedNeuron
 from spikec.compiler.ir import Graph, Node
 from spikec.compiler.neurons import IF, LI, LIF, CubaLIF, Neuron
-from spikec.compiler.ops import Conv2d, Delay, Flatten, Input, Linear, MaxPool, Output
+from spikec.compiler.ops import Conv1d, Conv2d, Delay, Flatten, Input, Linear, MaxPool, Output
 from spikec.compiler.runner import align, encode_input, pad_steps
 from spikec.compiler.schedule import latencies
 from spikec.compiler.serialize import dumps
@@ -357,6 +357,21 @@ def test_same_input_same_bytes():
     graph = recurrent(np.random.default_rng(8))
     x = np.random.default_rng(9).integers(0, 2, (4, 10, 5))
     assert dumps(quantize(graph, on(x=x), bits=5)) == dumps(quantize(graph, on(x=x), bits=5))
+
+
+@pytest.mark.parametrize(("conv", "v_th", "zero"), [(False, 1e-3, False), (True, 1e-3, False), (True, 1e-4, True)])
+def test_a_threshold_is_rounded_to_0_only_where_the_grid_has_no_other(conv, v_th, zero):
+    """Of scales with equal spikes one is taken at which the threshold is 1 or more; where there is none, it is told."""
+    rng = np.random.default_rng(0)
+    weight = rng.uniform(0.5, 1, (2, 2, 1) if conv else (2, 2))
+    op = Conv1d(Dense(weight)) if conv else Linear(Dense(weight))
+    x = rng.integers(0, 2, (4, 10, *((2, 1) if conv else (2,))))
+    remarks = Findings()
+    graph = quantize(chain(Input(x.shape[2:]), op, LIF(0.0, v_th, reset="value")), on(x=x, remarks=remarks))
+    assert (graph["n2"].op.threshold == 0) == zero
+    told = [r.message for r in remarks if r.code == "quantize/layer"]
+    assert ["its threshold is rounded to 0" in message for message in told] == [zero]
+    assert "0 spikes differ" in told[0]
 
 
 def test_fixed_graphs_are_left_alone():

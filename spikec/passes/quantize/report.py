@@ -15,6 +15,8 @@ def report(layer: Layer, choice: Choice, target: Target) -> Diagnostic:
     made = choice.made
     parts = [_scale(made.scale), *_weights(layer, choice)]
     parts.append(f"threshold error {100 * made.threshold_error:.3g} %")
+    if np.any((np.asarray(made.neuron.threshold) == 0) & (np.asarray(layer.op.v_th) > 0)):
+        parts.append("its threshold is rounded to 0: it fires at any membrane above 0")
     parts.append(f"decay error {made.decay_error:.2g}")
     if np.any(layer.bias):
         parts.append(f"bias error {100 * made.bias_error:.3g} % of the threshold")
