@@ -27,6 +27,7 @@ class Knobs:
     structures: tuple[tuple[int, int], ...] = ((1, 1), (1, 2), (2, 4), (1, 4), (4, 8), (1, 8), (4, 4))
     neurons: tuple[int, int] = (1, 40)
     inputs: tuple[int, int] = (1, 60)
+    style: Style | None = None
 
 
 def random_design(rng: Rng, knobs: Knobs = Knobs()) -> Design:
@@ -56,7 +57,9 @@ def _layer(
     rng: Rng, knobs: Knobs, number: int, named: int, source: tuple[int, Any, int], *, final: bool
 ) -> tuple[EventCore, ...]:
     lanes = int(rng.choice(knobs.lanes))
-    style = random_style(rng, final=final)
+    style = knobs.style or random_style(rng, final=final)
+    if knobs.style and final:
+        style = replace(style, readout="membrane")
     cores, offset = [], 0
     for k in range(int(rng.choice(knobs.cores))):
         core = random_core(rng, knobs, f"c{named + k}", source, lanes, style)

@@ -1,0 +1,73 @@
+"""The SystemVerilog of random designs: no warning from Verilator or slang, and two families can synthesize it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from spikec.backends.fpga.layout.memories import mem_files
+from spikec.backends.fpga.top import rtl_files
+from spikec.runtime.rtl.tools import find_tools
+from tests.fpga.designs import Knobs, random_design
+
+SYNTHESIS = """
+import sys
+from pyosys import libyosys
+design = libyosys.Design()
+sources = " ".join(sys.argv[2:])
+libyosys.run_pass(f"read_slang --top snn_top -DSYNTHESIS -Werror {sources}", design)
+if sys.argv[1]:
+    libyosys.run_pass(f"{sys.argv[1]} -top snn_top", design)
+libyosys.run_pass("check -assert", design)
+"""
+
+
+def write(seed: int, folder: Path, knobs: Knobs) -> list[str]:
+    """Write a random design and give the names of its SystemVerilog without the probe."""
+    design = random_design(np.random.default_rng(seed), knobs)
+    (folder / "mem").mkdir()
+    for name, text in mem_files(design):
+        (folder / "mem" / name).write_text(text, encoding="utf-8")
+    for name, text in rtl_files(design).items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return [name for name in rtl_files(design) if name != "snn_probe.sv"]
+
+
+def yosys(synth: str, sources: list[str], folder: Path) -> None:
+    command = [sys.executable, "-c", SYNTHESIS, synth, *sources]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+    assert "0 errors, 0 warnings" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_verilator_has_no_warning(seed: int, tmp_path: Path) -> None:
+    sources = write(seed, tmp_path, Knobs())
+    tools = find_tools()
+    command = [str(tools.verilator), "--lint-only", "-Wall", "--assert", "--top-module", "snn_probe", *sources]
+    done = subprocess.run(
+        [*command, "snn_probe.sv"],
+        cwd=tmp_path,
+        env={"VERILATOR_ROOT": str(tools.root)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "%Warning" not in done.stderr
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_slang_has_no_warning(seed: int, tmp_path: Path) -> None:
+    yosys("", write(seed, tmp_path, Knobs()), tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("synth", ["synth_ecp5", "synth_xilinx"])
+def test_families_synthesize_it(synth: str, tmp_path: Path) -> None:
+    small = Knobs(layers=(2,), cores=(1, 2), lanes=(4,), structures=((1, 1), (2, 4)), neurons=(8, 16), inputs=(16, 16))
+    yosys(synth, write(1, tmp_path, small), tmp_path)
