@@ -97,7 +97,7 @@ def _wrong_axis(tracer: Tracer, value: Value | None, axis: int, result: Any) -> 
     elif value.reduced or value.axis > 1:
         return None
     elif said is not None and all(isinstance(item, InputAt) for item in value.items):
-        message = f"forward picks from axis {axis} of its input, which time_axis={said} makes the axis of the samples"
+        message = f"forward picks from axis {axis}, which holds the samples if time is axis {said} of its input"
         help = f"did you mean --time-axis {1 - said} (in Python: time_axis={1 - said})?"
     else:
         message = f"forward picks from axis {axis}, the axis of the samples"
