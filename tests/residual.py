@@ -20,7 +20,7 @@ FACTORS = 2.0 ** np.arange(-3, 7)
 
 
 def residual(seed: int) -> Graph:
-    """A trained network of 3 to 5 layers, of which later ones read the spikes of several earlier ones."""
+    """A trained network of 3 to 5 layers, of which later ones read spikes of several earlier ones, or their own."""
     return _Maker(np.random.default_rng(seed)).graph()
 
 
@@ -78,9 +78,11 @@ class _Maker:
             else:
                 flat = [self.add(f"flat{index}.{name}", Flatten(), name) for name in sources]
             feeds += self.sums(index, flat, (WIDTH, int(np.prod(MAP))))
-        if self.vectors:
-            sources = [self.late(index, name, (WIDTH,)) for name in self.some(self.vectors)]
-            feeds += self.sums(index, sources, (WIDTH, WIDTH), "v")
+        given = [self.late(index, name, (WIDTH,)) for name in self.some(self.vectors)] if self.vectors else []
+        if self.chance(0.3):
+            given.append(f"n{index}")  # its own spikes of the step before
+        if given:
+            feeds += self.sums(index, given, (WIDTH, WIDTH), "v")
         return feeds
 
     def sums(self, index: int, sources: list[str], shape: tuple[int, ...], mark: str = "w") -> list[str]:
