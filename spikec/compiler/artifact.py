@@ -75,7 +75,7 @@ class Artifact:
             _swap(stage, path)
         finally:
             shutil.rmtree(stage, ignore_errors=True)
-        return path
+        return Path(directory)
 
     def _fill(self, stage: Path) -> None:
         for name, data in self.files.items():
