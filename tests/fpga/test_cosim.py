@@ -120,3 +120,14 @@ def test_a_missing_compiler_is_one_diagnostic(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(CompileError, match=r"fpga/no-compiler") as caught:
         verify_rtl(rtl, inputs)
     assert len(caught.value.diagnostics) == 1
+
+
+def test_a_truncated_and_a_missing_image_are_one_diagnostic_each() -> None:
+    rtl, inputs = full(0, PLAIN)
+    images = dict(rtl.memories)
+    images["c0.neurons.mem"] = "".join(images["c0.neurons.mem"].splitlines(keepends=True)[:-1])
+    del images["c0.weights.b00.mem"]
+    with pytest.raises(CompileError) as caught:
+        verify_rtl(replace(rtl, memories=images), inputs)
+    codes = [(d.code, d.where) for d in caught.value.diagnostics]
+    assert codes == [("fpga/memory-image", "c0.weights.b00.mem"), ("fpga/memory-image", "c0.neurons.mem")]

@@ -14,7 +14,7 @@ from spikec.compiler.cores import Design
 from spikec.compiler.queues import Queue, queues, token_words
 from spikec.runtime.rtl.tools import Tools, execute, find_tools
 
-FLAGS = ("--cc", "--assert", "-Wall", "-Wno-fatal", "-O3", "--x-assign", "fast", "--top-module", "snn_probe")
+FLAGS = ("--cc", "-Wall", "-Wno-fatal", "-O3", "--x-assign", "fast", "--top-module", "snn_probe")
 RUNTIME = ("verilated", "verilated_threads")
 WAVES_RUNTIME = (*RUNTIME, "verilated_vcd_c")
 
@@ -28,13 +28,16 @@ def cache_folder() -> Path:
     return Path(base) / "spikec" / "rtl"
 
 
-def build_model(design: Design, rtl: Mapping[str, str], *, waves: bool = False, optimise: str = "-O1") -> Path:
+def build_model(
+    design: Design, rtl: Mapping[str, str], *, waves: bool = False, checked: bool = True, optimise: str = "-O1"
+) -> Path:
     """Compile the SystemVerilog of a design and give the program; the same text is compiled once.
 
     Args:
         design: whose queues the harness records.
         rtl: file name to text, `snn_probe.sv` among them.
         waves: with a VCD writer.
+        checked: with the assertions of the RTL.
         optimise: the C++ compiler's level for the model: -O1 builds fastest, -O3 runs fastest.
 
     Raises:
@@ -43,7 +46,7 @@ def build_model(design: Design, rtl: Mapping[str, str], *, waves: bool = False, 
     tools = find_tools()
     harness = (files("spikec.runtime.rtl") / "harness.cc").read_text(encoding="utf-8")
     texts = {**rtl, "harness.cc": harness, "queues.inc": queue_header(queues(design))}
-    key = hashlib.sha256(repr((sorted(texts.items()), waves, optimise, FLAGS, _versions(tools))).encode())
+    key = hashlib.sha256(repr((sorted(texts.items()), waves, checked, optimise, FLAGS, _versions(tools))).encode())
     program = cache_folder() / f"{key.hexdigest()[:32]}"
     if program.is_file():
         return program
@@ -53,7 +56,7 @@ def build_model(design: Design, rtl: Mapping[str, str], *, waves: bool = False, 
         folder = Path(made)
         for name, text in texts.items():
             (folder / name).write_text(text, encoding="utf-8")
-        _verilate(tools, folder, [name for name in rtl if name.endswith(".sv")], waves=waves)
+        _verilate(tools, folder, [name for name in rtl if name.endswith(".sv")], waves=waves, checked=checked)
         sources = sorted(path.name for path in (folder / "obj").glob("*.cpp"))
         merged = "".join(f'#include "obj/{name}"\n' for name in sources) + '#include "harness.cc"\n'
         (folder / "model.cpp").write_text(merged, encoding="utf-8")
@@ -94,8 +97,8 @@ def _env(tools: Tools) -> dict[str, str]:
     return {"VERILATOR_ROOT": str(tools.root)}
 
 
-def _verilate(tools: Tools, folder: Path, sources: list[str], *, waves: bool) -> None:
-    flags = [*FLAGS, *(["--trace-vcd"] if waves else []), "--Mdir", "obj"]
+def _verilate(tools: Tools, folder: Path, sources: list[str], *, waves: bool, checked: bool) -> None:
+    flags = [*FLAGS, "--assert" if checked else "--no-assert", *(["--trace-vcd"] if waves else []), "--Mdir", "obj"]
     execute([str(tools.verilator), *flags, *sources], folder, "Verilator", env=_env(tools))
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikec.compiler.cores import Design
-from spikec.compiler.diagnostics import fail
+from spikec.compiler.diagnostics import Findings, fail
 from spikec.compiler.queues import queues
 from spikec.compiler.weights import Array
 from spikec.runtime.cycle import physical_inputs, record_type
@@ -51,7 +51,10 @@ class Window:
 
 @dataclass(frozen=True, eq=False)
 class Rtl:
-    """A design's RTL and memory images, and how its samples follow one another (as in `CycleSimulator`)."""
+    """A design's RTL and memory images, and how its samples follow one another (as in `CycleSimulator`).
+
+    `checked` compiles the assertions in; `optimise` is the level of the C++ compiler; `keep` a folder to run in.
+    """
 
     design: Design
     rtl: Mapping[str, str]
@@ -61,6 +64,7 @@ class Rtl:
     period: int = 1
     limit: int = 1 << 40
     optimise: str = "-O1"
+    checked: bool = True
     keep: Path | None = field(default=None)
 
     def run(self, inputs: Array, *, trace: bool = True, window: Window | None = None) -> RtlResult:
@@ -74,7 +78,9 @@ class Rtl:
         Raises:
             CompileError: a tool is missing or fails, an assertion of the RTL fails, or a stream does not end.
         """
-        program = build_model(self.design, self.rtl, waves=window is not None, optimise=self.optimise)
+        check_memories(self.design, self.memories)
+        drawn = window is not None
+        program = build_model(self.design, self.rtl, waves=drawn, checked=self.checked, optimise=self.optimise)
         with self._folder() as folder:
             (folder / "mem").mkdir(exist_ok=True)
             for name, text in self.memories.items():
@@ -98,6 +104,23 @@ class Rtl:
             return
         with tempfile.TemporaryDirectory(prefix="spikec-rtl-") as made:
             yield Path(made)
+
+
+def check_memories(design: Design, memories: Mapping[str, str]) -> None:
+    """Refuse memory images that are not there or have another number of words than their memory.
+
+    Raises:
+        CompileError: fpga/memory-image, one diagnostic a file.
+    """
+    findings = Findings()
+    for number, core in enumerate(design.cores):
+        sizes = {f"c{number}.weights.b{bank:02d}.mem": core.bank_words for bank in range(core.banks)}
+        for name, words in (sizes | {f"c{number}.neurons.mem": core.groups}).items():
+            lines = [line for line in memories.get(name, "").splitlines() if line.partition("//")[0].strip()]
+            if len(lines) != words:
+                message = f"the image has {len(lines)} words, and its memory {words}"
+                findings(fail("fpga/memory-image", message, name, "emit the artifact again").diagnostics[0])
+    findings.raise_errors()
 
 
 def _execute(command: list[str], folder: Path) -> dict[str, Any]:
