@@ -1,7 +1,7 @@
 """Spike-core simulator against Verilator: the same design, the same input, equal outputs; writes build/bench/fpga.json.
 
-Run by `make bench-fpga`; QUICK=1 for a short form. One thread, the two interleaved, the best of several times each; Verilator
-without assertions, at -O3.
+Run by `make bench-fpga`; QUICK=1 for a short form. One thread, the two interleaved, the best of several times each;
+Verilator without assertions, at -O3.
 Weights and inputs are random: what it measures is speed and cost, not accuracy.
 """
 
