@@ -123,12 +123,13 @@ def layer_outputs(design: Design, records: Array, samples: int, steps: int) -> d
     found: dict[str, Array] = {}
     for number, layer in enumerate(design.layers):
         behind = [k for k, queue in enumerate(made) if queue.link == number + 1]
+        name, joined = layer[0].layer, len(layer) > 1
         parts = []
         for place, core in enumerate(layer):
-            own = behind[place] if len(layer) > 1 else behind[0]
+            own = behind[place] if joined else behind[0]
             pushed = records[records["queue"] == 2 * own]
             parts.append(_sent(core, pushed, made[own].group_bits, samples, steps))
-        found[f"s/{layer[0].layer}"] = np.concatenate(parts, axis=-1)
+        found[f"s/{name}"] = np.concatenate(parts, axis=-1)
     return found
 
 

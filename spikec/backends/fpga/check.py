@@ -244,6 +244,6 @@ def _whole(graph: Graph) -> Iterator[Diagnostic]:
             message = "its neurons are not fed by a fully connected layer"
             yield Diagnostic("fpga/no-weights", message, node.where, RETRAIN)
         last = all(isinstance(graph[name].op, Output) for name in graph.consumers[node.name])
-        if node.op.readout == "membrane" and not last:  # type: ignore[attr-defined]
+        if isinstance(node.op, FixedNeuron) and node.op.readout == "membrane" and not last:
             message = "it sends its membrane to another layer; the links of the spike core carry spikes"
             yield Diagnostic("fpga/graded", message, node.where, RETRAIN)
