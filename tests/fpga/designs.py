@@ -30,8 +30,9 @@ class Knobs:
     style: Style | None = None
 
 
-def random_design(rng: Rng, knobs: Knobs = Knobs()) -> Design:
+def random_design(rng: Rng, knobs: Knobs | None = None) -> Design:
     """Make a design; the same generator state gives the same design."""
+    knobs = knobs or Knobs()
     in_lanes = int(rng.choice([1, 4, 8, 16, 32]))
     inputs = int(rng.integers(*knobs.inputs, endpoint=True))
     depth = int(rng.choice([2, 4, 16, 64]))

@@ -71,6 +71,16 @@ def test_long_chains_are_equal(seed: int) -> None:
     same(seed, Knobs(layers=(4, 5, 6), cores=(1, 1, 2), lanes=(2, 4), neurons=(4, 30)))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(1000, 1060))
+def test_heavy_back_pressure_is_equal(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    design = random_design(rng)
+    inputs = random_spikes(rng, design, 4, 8, 0.4)
+    verdict = verify_rtl(of(design, batch=2, period=int(rng.choice([60, 150, 400]))), inputs)
+    assert verdict.equal, f"seed {seed}: {verdict}"
+
+
 def test_a_slow_sink_stalls_the_cores() -> None:
     rtl, inputs = full(0)
     verdict = verify_rtl(replace(rtl, period=40), inputs)
