@@ -13,6 +13,7 @@ from spikec.compiler.ir import Graph, Node
 from spikec.compiler.neurons import LI, LIF
 from spikec.compiler.ops import Input, Linear, Output
 from spikec.compiler.weights import Dense
+from spikec.driver.data import calibration
 
 SPIKES = (np.arange(2 * 6 * 3).reshape(2, 6, 3) % 2).astype(np.float32)
 
@@ -93,3 +94,9 @@ def test_an_outcome_says_how_late_it_is() -> None:
     assert (late.latency, aligned.latency) == (2, 0)
     assert late.v_out is not None
     np.testing.assert_array_equal(aligned.v_out, late.v_out[:, 2:])
+
+
+@pytest.mark.parametrize("data", [np.ones((2, 3, 4), complex), np.array([["a"]]), np.array([None])])
+def test_data_that_is_not_real_numbers_is_refused(data: np.ndarray) -> None:
+    with pytest.raises(CompileError, match="not real numbers"):
+        calibration(data, 0)

@@ -115,14 +115,16 @@ class Bars:
         """Pass the items through, with a bar once a second has gone."""
         from time import monotonic
 
-        listed = list(items) if total is None else items
-        count = total if total is not None else len(listed)  # type: ignore[arg-type]
+        listed: Iterable[T] = items
+        if total is None:
+            known = list(items)
+            listed, total = known, len(known)
         began, bar, task = monotonic(), self._made(), None
         try:
             for done, item in enumerate(listed):
                 if task is None and monotonic() - began > 1 and not self._hidden:
                     bar.start()
-                    task = bar.add_task(what, total=count, completed=done)
+                    task = bar.add_task(what, total=total, completed=done)
                 yield item
                 if task is not None:
                     bar.advance(task)

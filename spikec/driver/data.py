@@ -19,10 +19,17 @@ SAMPLES = 128
 
 
 def to_array(value: Any) -> Array:
-    """Turn an array, a tensor or nested numbers into a NumPy array."""
+    """Turn an array, a tensor or nested numbers into a NumPy array of real numbers.
+
+    Raises:
+        CompileError: it holds complex numbers, text or objects.
+    """
     if hasattr(value, "detach"):
         value = value.detach().cpu().numpy()
-    return np.asarray(value)
+    array = np.asarray(value)
+    if array.dtype.kind not in "biuf":
+        raise fail("data/not-numbers", f"the data holds {array.dtype}, not real numbers")
+    return array
 
 
 def calibration(data: Any, time_axis: int | None) -> Calibration | None:

@@ -45,7 +45,8 @@ def layer_rows(graph: Graph) -> list[tuple[str, ...]]:
 
 def totals(graph: Graph) -> str:
     """Say how many neurons and weights a network has and what the weights cost."""
-    weights = [node.op.weight for node in graph if isinstance(getattr(node.op, "weight", None), Weight)]  # type: ignore[attr-defined]
+    held = [getattr(node.op, "weight", None) for node in graph]
+    weights = [weight for weight in held if isinstance(weight, Weight)]
     neurons = sum(int(np.prod(graph.shapes[node.name])) for node in graph.of(Neuron, FixedNeuron))
     size = sum(int(np.prod(weight.shape)) for weight in weights)
     return f"{neurons} neurons, {size} weights, {sum(weight.bits for weight in weights)} bits of weights"

@@ -80,7 +80,8 @@ class Outcome:
         """Write an .npz file, whole or not at all."""
         file = Path(path)
         buffer = io.BytesIO()
-        np.savez_compressed(buffer, **self.arrays())  # type: ignore[arg-type]
+        named: dict[str, Any] = dict(self.arrays())
+        np.savez_compressed(buffer, **named)
         part = file.with_name(f".{file.name}.part")
         part.write_bytes(buffer.getvalue())
         part.replace(file)
