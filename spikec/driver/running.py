@@ -25,6 +25,7 @@ from spikec.compiler.weights import Array
 from spikec.driver.data import flatten_for, repeat_static, to_array
 from spikec.driver.load import LoadOptions, compiled_graph, load_model, with_example
 from spikec.driver.measure import encoded
+from spikec.runtime.ladder import winners
 
 Engine = Literal["fast", "reference", "lava", "cycle", "rtl"]
 ENGINES: dict[Engine, str] = {
@@ -57,19 +58,20 @@ class Outcome:
         return None if self.spikes is None else np.asarray(self.spikes.sum(axis=1))
 
     @property
-    def classes(self) -> Array:
-        """The winning output of each sample (N,): most spikes, or the largest summed membrane; ties to the lowest."""
+    def _read(self) -> Array:
         out = self.spikes if self.spikes is not None else self.v_out
         assert out is not None
-        totals = out.astype(np.float64).sum(axis=1)
-        return np.asarray(totals.reshape(len(totals), -1).argmax(axis=1))
+        return out
+
+    @property
+    def classes(self) -> Array:
+        """The winning output of each sample (N,): most spikes, or the largest summed membrane; ties to the lowest."""
+        return winners(self._read)
 
     @property
     def outputs(self) -> int:
         """Number of outputs of the network."""
-        out = self.spikes if self.spikes is not None else self.v_out
-        assert out is not None
-        return int(np.prod(out.shape[2:]))
+        return int(np.prod(self._read.shape[2:]))
 
     def arrays(self) -> dict[str, Array]:
         """Give everything by its stable name."""

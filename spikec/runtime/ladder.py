@@ -110,11 +110,16 @@ def _judge(
 
 
 def classify(result: Result) -> Array:
-    """Give the class of each sample: the output with the most spikes, or the largest summed membrane potential.
+    """Give the class of each sample by the first output; see `winners`."""
+    return winners(result.spikes)
 
-    Ties go to the lowest index. Outputs are flattened; of several outputs the first counts.
+
+def winners(outputs: Array) -> Array:
+    """Give the winning output of each sample (N,): most spikes, or the largest summed membrane potential.
+
+    `outputs` is (N, T, *shape); the shape is flattened, and ties go to the lowest index.
     """
-    totals = result.spikes.astype(np.float64).sum(axis=1)
+    totals = outputs.astype(np.float64).sum(axis=1)
     return np.asarray(totals.reshape(len(totals), -1).argmax(axis=1))
 
 
