@@ -112,7 +112,7 @@ CASES: dict[str, Graph] = {
     "step": net(Linear(Fixed(weights().values * 2, step=2), sum=SUM)),
     "one sign": net(Linear(Fixed(abs(weights().values), sign="excitatory"), sum=SUM)),
     "wide": net(Linear(weights(width=12), sum=SUM)),
-    "sparse": net(Linear(Sparse(weights()), sum=SUM)),
+    "sparse and wide": net(Linear(Sparse(weights(width=12)), sum=SUM)),
     "blocks along the inputs": net(Linear(NM(Fixed(IN_AXIS.decode().astype(int)), 2, 4, "in"), sum=SUM)),
     "blocks of three": net(Linear(NM(Fixed(PRUNED.decode().astype(int)), 1, 3), sum=SUM)),
 }

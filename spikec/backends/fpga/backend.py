@@ -17,7 +17,7 @@ from spikec.backends.fpga.mapping import Mapped, choose
 from spikec.backends.fpga.top import rtl_files
 from spikec.compiler.artifact import Artifact
 from spikec.compiler.cores import Design, Link
-from spikec.compiler.diagnostics import CompileError, Diagnostic, fail
+from spikec.compiler.diagnostics import CompileError, Diagnostic, Severity, fail
 from spikec.compiler.fixed import fpga_arithmetic
 from spikec.compiler.ir import Graph
 from spikec.compiler.serialize import dumps
@@ -80,10 +80,10 @@ class FpgaBackend:
         return replace(self, activity=activity)
 
     def check(self, graph: Graph) -> Iterator[Diagnostic]:
-        """Yield every reason why the graph does not run on the spike core, or does not fit the board."""
+        """Yield every reason why the graph does not run on the spike core, or does not fit the board; and remarks."""
         found = list(findings(graph, self.target))
         yield from found
-        if found:
+        if any(finding.severity is Severity.ERROR for finding in found):
             return
         try:
             choose(graph, self.board, self.activity)
@@ -116,7 +116,10 @@ class FpgaBackend:
 
 
 def bits_on_target(design: Design) -> dict[str, int]:
-    """Give the bits that the target stores: weight banks and neuron memories in the FPGA, and the image as a file."""
+    """Give the bits that the target stores: weight banks and neuron memories in the FPGA, and the image as a file.
+
+    Every weight of a dense or sparse layer is stored, the zeros included; of N:M weights the entries that are kept.
+    """
     return {
         "weights": sum(core.banks * core.bank_words * core.weight_word_bits for core in design.cores),
         "neurons": sum(core.groups * core.neuron_word_bits for core in design.cores),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from spikec.compiler.cores import signed_bits
-from spikec.compiler.diagnostics import CompileError, Diagnostic
+from spikec.compiler.diagnostics import CompileError, Diagnostic, remark
 from spikec.compiler.fixed import FixedNeuron
 from spikec.compiler.ir import Graph, Node
 from spikec.compiler.ops import (
@@ -36,7 +36,7 @@ SUM_BITS = 32
 
 
 def findings(graph: Graph, target: Target) -> Iterator[Diagnostic]:
-    """Yield every reason why a graph does not run, or does not mean the same, on the spike core."""
+    """Yield every reason why a graph does not run, or does not mean the same, on the spike core; and remarks."""
     if not is_fixed(graph):
         message = "the network is in floating point; the spike core computes with integers"
         yield Diagnostic("fpga/not-fixed", message, graph.name, f"quantize it: spikec compile -t {target.name} does")
@@ -132,9 +132,6 @@ def weights_are_small_integers(graph: Graph, node: Node, target: Target) -> Iter
 def blocks_are_powers_of_two_along_the_outputs(graph: Graph, node: Node, target: Target) -> Iterator[Diagnostic]:
     """A lane owns a block of M neurons, addressed by log2 M bits."""
     weight = getattr(node.op, "weight", None)
-    if isinstance(weight, Sparse):
-        message = "sparse rows of any pattern have no form in the spike core"
-        yield Diagnostic("fpga/sparse", message, node.where, "prune to N:M along the outputs, or leave it dense")
     if not isinstance(weight, NM):
         return
     if weight.axis != "out":
@@ -143,6 +140,16 @@ def blocks_are_powers_of_two_along_the_outputs(graph: Graph, node: Node, target:
     if weight.m & (weight.m - 1):
         message = f"its blocks are {weight.n}:{weight.m}; the spike core takes M of 2, 4, 8, 16 and 32"
         yield Diagnostic("fpga/nm", message, node.where, "prune with such an M")
+
+
+def zeros_of_sparse_weights_are_stored(graph: Graph, node: Node, target: Target) -> Iterator[Diagnostic]:
+    """Weights without a pattern are dense words: their zeros take memory and cycles."""
+    weight = getattr(node.op, "weight", None)
+    if isinstance(weight, Sparse) and isinstance(weight.inner, Fixed):
+        zeros = weight.inner.values.size - np.count_nonzero(weight.inner.values)
+        message = f"the spike core stores its zeros too: {zeros} of {weight.inner.values.size} weights"
+        help = "prune to N:M along the outputs: that saves memory and cycles here"
+        yield remark("fpga/zeros", message, node.where, help)
 
 
 def neurons_are_the_cores(graph: Graph, node: Node, target: Target) -> Iterator[Diagnostic]:
@@ -224,6 +231,7 @@ RULES: tuple[Rule, ...] = (
     messages_are_spikes,
     weights_are_small_integers,
     blocks_are_powers_of_two_along_the_outputs,
+    zeros_of_sparse_weights_are_stored,
     neurons_are_the_cores,
     the_arithmetic_is_the_cores,
     numbers_fit_their_memories,

@@ -54,6 +54,11 @@ class Layer:
         assert isinstance(inner, Fixed)
         return inner
 
+    @property
+    def stored_bits(self) -> int:
+        """Bits of the weights as a core stores them, before padding: zeros of sparse weights as well."""
+        return self.weight.bits if isinstance(self.weight, NM) else self.fixed.bits
+
 
 @dataclass(frozen=True)
 class Choice:

@@ -112,7 +112,7 @@ def _spikes(graph: Graph, layers: Sequence[Layer], activity: Mapping[str, float]
 def _too_small(graph: Graph, layers: Sequence[Layer], board: Board, against: list[str]) -> CompileError:
     """Say every reason, and how large each layer's weights are."""
     found = Findings()
-    kilobits = [f"'{layer.name}' {layer.weight.bits / 1024:.0f} Kb" for layer in layers]
+    kilobits = [f"'{layer.name}' {layer.stored_bits / 1024:.0f} Kb" for layer in layers]
     held = board.blocks * board.memory.kilobits
     help = (
         f"weights: {', '.join(kilobits)}; block memory of the board: {held} Kb. Prune to N:M along the outputs, "
