@@ -127,3 +127,36 @@ def cycle_network(
     record_words: int,
 ) -> CycleNetwork:
     """Join cores: sources, targets, depth, bits of group and payload of each link."""
+
+def sbc_order(
+    *,
+    inverse: NDArray[np.float32],
+    rows: NDArray[np.float32],
+    alive: NDArray[np.uint8],
+    block: int,
+    losses: NDArray[np.float32],
+    threads: int,
+) -> None:
+    """Write the ordering losses (r, d) of rows under one inverse (d, d)."""
+
+def sbc_order_thread_bytes(size: int) -> int:
+    """Bytes that a thread of sbc_order holds besides the shared inverse."""
+
+def sbc_keep_solve(
+    *,
+    damped: NDArray[np.float64],
+    inverse: NDArray[np.float64] | None,
+    rows: NDArray[np.float64],
+    keep: NDArray[np.uint8],
+    out: NDArray[np.float64],
+    threads: int,
+) -> None:
+    """Write the best rows (r, d) for a mask."""
+
+def sbc_solves_pruned(kept: int, pruned: int) -> bool:
+    """Say whether a row is solved over what it loses, given the inverse."""
+
+def sbc_spike_hessian(
+    *, given: NDArray[np.float32], z: NDArray[np.float32], into: NDArray[np.float64], threads: int
+) -> None:
+    """Add the upper triangle of X^T Z."""

@@ -23,6 +23,7 @@
 #include "neuron.hpp"
 #include "plan.hpp"
 #include "pool.hpp"
+#include "spikec/passes/sbc/bindings_sbc.hpp"
 #include "stage.hpp"
 #include "version.hpp"
 
@@ -172,4 +173,5 @@ NB_MODULE(_spikecore, m) {
             "stages"_a, "sources"_a, "input"_a)
         .def("run", &run_plan, "inputs"_a, "records"_a, "threads"_a);
     bind_cycle(m);
+    bind_sbc(m);
 }

@@ -1,0 +1,73 @@
+// The kernels of SBC as Python sees them.
+#include "bindings_sbc.hpp"
+
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
+
+#include <cstdint>
+#include <optional>
+
+#include "order.hpp"
+#include "solve.hpp"
+#include "spikes.hpp"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+using namespace spikecore::sbc;
+
+namespace {
+
+template <typename Value, std::size_t Axes>
+using In = nb::ndarray<const Value, nb::ndim<Axes>, nb::c_contig, nb::device::cpu>;
+template <typename Value, std::size_t Axes>
+using Out = nb::ndarray<Value, nb::ndim<Axes>, nb::c_contig, nb::device::cpu>;
+
+template <typename Array>
+void shaped(const Array &array, std::size_t rows, std::size_t columns) {
+    if (array.shape(0) != rows || array.shape(1) != columns)
+        throw nb::value_error("the arrays do not have one size");
+}
+
+void bound_order(const In<float, 2> &inverse, const In<float, 2> &rows, const In<std::uint8_t, 1> &alive,
+                 std::size_t block, const Out<float, 2> &losses, unsigned threads) {
+    const std::size_t size = alive.size(), count = rows.shape(0);
+    shaped(inverse, size, size);
+    shaped(rows, count, size);
+    shaped(losses, count, size);
+    if (block == 0) throw nb::value_error("a batch has at least one column");
+    const nb::gil_scoped_release release;
+    order({inverse.data(), rows.data(), alive.data(), losses.data(), size, count, block}, threads);
+}
+
+void bound_solve(const In<double, 2> &damped, const std::optional<In<double, 2>> &inverse, const In<double, 2> &rows,
+                 const In<std::uint8_t, 2> &keep, const Out<double, 2> &out, unsigned threads) {
+    const std::size_t size = damped.shape(0), count = rows.shape(0);
+    shaped(damped, size, size);
+    shaped(rows, count, size);
+    shaped(keep, count, size);
+    shaped(out, count, size);
+    if (inverse) shaped(*inverse, size, size);
+    const double *known = inverse ? inverse->data() : nullptr;
+    const nb::gil_scoped_release release;
+    keep_solve({damped.data(), known, rows.data(), keep.data(), out.data(), size, count}, threads);
+}
+
+void bound_spikes(const In<float, 2> &given, const In<float, 2> &z, const Out<double, 2> &into, unsigned threads) {
+    const std::size_t count = given.shape(0), size = given.shape(1);
+    shaped(z, count, size);
+    shaped(into, size, size);
+    const nb::gil_scoped_release release;
+    spike_hessian({given.data(), z.data(), into.data(), count, size}, threads);
+}
+
+}  // namespace
+
+void bind_sbc(nb::module_ &m) {
+    m.def("sbc_order", &bound_order, nb::kw_only(), "inverse"_a, "rows"_a, "alive"_a, "block"_a, "losses"_a,
+          "threads"_a);
+    m.def("sbc_order_thread_bytes", &order_thread_bytes, "size"_a);
+    m.def("sbc_keep_solve", &bound_solve, nb::kw_only(), "damped"_a, "inverse"_a.none(), "rows"_a, "keep"_a, "out"_a,
+          "threads"_a);
+    m.def("sbc_solves_pruned", &solves_pruned, "kept"_a, "pruned"_a);
+    m.def("sbc_spike_hessian", &bound_spikes, nb::kw_only(), "given"_a, "z"_a, "into"_a, "threads"_a);
+}

@@ -1,0 +1,92 @@
+"""The compiled kernels of SBC: ordering, the solve over kept weights, the Hessian of spikes; and their bytes."""
+
+from __future__ import annotations
+
+import os
+
+import _spikecore
+import numpy as np
+from numpy.typing import NDArray
+
+from spikec.compiler.weights import Array
+
+Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
+
+
+def order(inverse: Array, rows: Array, block: int, threads: int = 0, alive: Array | None = None) -> Floats:
+    """Give the loss of pruning each weight: greedy OBS over groups of `block` (methods.md 1.6, steps 1 to 3).
+
+    `inverse` (d, d) is the inverse of the damped Hessian that all `rows` (r, d) share. A loss (r, d) is
+    w_p^2 / G_pp at the start of the batch in which the weight goes; of equal losses the lower column goes first.
+    Columns that are not `alive` (d,) take no part and have loss 0. A row's losses depend neither on the other
+    rows nor on the number of threads (0: one a core).
+    """
+    size = inverse.shape[0]
+    losses = np.empty(rows.shape, np.float32)
+    _spikecore.sbc_order(
+        inverse=np.ascontiguousarray(inverse, np.float32),
+        rows=np.ascontiguousarray(rows, np.float32),
+        alive=np.ones(size, np.uint8) if alive is None else np.ascontiguousarray(alive != 0).view(np.uint8),
+        block=block,
+        losses=losses,
+        threads=threads,
+    )
+    return losses
+
+
+def order_bytes(size: int, threads: int = 0) -> int:
+    """Bytes that `order` needs for d = `size` columns: the shared inverse and what each thread holds."""
+    return 4 * size * size + _threads(threads) * _spikecore.sbc_order_thread_bytes(size)
+
+
+def keep_solve(damped: Array, rows: Array, keep: Array, threads: int = 0, inverse: Array | None = None) -> Doubles:
+    """Give the best weights (r, d) for a mask: w_K + (H_KK)^-1 H_KP w_P, and exact zeros (methods.md 1.7).
+
+    `damped` (d, d) is the damped Hessian H, `rows` and `keep` are (r, d). Where `inverse` (d, d), that of H, is given,
+    a row that loses fewer weights than it keeps is solved over what it loses, which is the same in exact numbers:
+    w - G_:P (G_PP)^-1 w_P. ValueError for a Hessian that is not positive definite.
+    """
+    out = np.empty(rows.shape)
+    _spikecore.sbc_keep_solve(
+        damped=np.ascontiguousarray(damped, np.float64),
+        inverse=None if inverse is None else np.ascontiguousarray(inverse, np.float64),
+        rows=np.ascontiguousarray(rows, np.float64),
+        keep=np.ascontiguousarray(keep != 0).view(np.uint8),
+        out=out,
+        threads=threads,
+    )
+    return out
+
+
+def keep_solve_bytes(size: int, most: int, threads: int = 0) -> int:
+    """Bytes that `keep_solve` needs besides what it is given: each thread solves systems of at most `most` columns."""
+    return _threads(threads) * 8 * (min(most, size) ** 2 + 4 * size)
+
+
+def spike_hessian(spikes: Array, z: Array, into: Doubles, threads: int = 0) -> None:
+    """Add the upper triangle of X^T Z to `into` (d, d); X = `spikes` (n, d) is mostly zeros, Z (n, d).
+
+    With Z = M^T M X of whole recordings this is (MX)^T (MX), which `mirror` makes whole; X may be graded.
+    """
+    if not into.flags.c_contiguous:
+        raise ValueError("the sum is not contiguous")
+    _spikecore.sbc_spike_hessian(
+        given=np.ascontiguousarray(spikes, np.float32),
+        z=np.ascontiguousarray(z, np.float32),
+        into=into,
+        threads=threads,
+    )
+
+
+def mirror(into: Doubles) -> None:
+    """Copy the upper triangle of a matrix to the lower one, in place."""
+    for start in range(0, len(into), 256):  # blocks, so that no copy of the matrix is held
+        stop = start + 256
+        into[stop:, start:stop] = into[start:stop, stop:].T
+        block = into[start:stop, start:stop]
+        block[...] = np.triu(block) + np.triu(block, 1).T
+
+
+def _threads(threads: int) -> int:
+    return threads or os.cpu_count() or 1

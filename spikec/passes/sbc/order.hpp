@@ -1,0 +1,24 @@
+#pragma once
+
+// In which order a row loses its weights: greedy OBS over groups, as a pivoted Cholesky factorisation of the inverse.
+
+#include <cstddef>
+#include <cstdint>
+
+namespace spikecore::sbc {
+
+struct OrderTask {
+    const float *inverse;       // (size, size), symmetric, positive definite over the live columns
+    const float *rows;          // (count, size)
+    const std::uint8_t *alive;  // (size), 0 for a column that has no loss
+    float *losses;              // (count, size), written
+    std::size_t size, count, block;
+};
+
+// Writes the loss of each weight, w_p^2 / G_pp at the start of its batch; each row by itself, any number of threads.
+void order(const OrderTask &task, unsigned threads);
+
+// Bytes that a thread holds besides the shared inverse.
+std::size_t order_thread_bytes(std::size_t size);
+
+}  // namespace spikecore::sbc

@@ -1,0 +1,49 @@
+"""The methods of SBC written as plainly as can be, in float64: what the kernels are held against."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+def problem(seed: int, size: int, rows: int, ratio: float = 3.0) -> tuple[Array, Array, Array]:
+    """Give a damped Hessian, its inverse and weights."""
+    rng = np.random.default_rng(seed)
+    mixed = rng.normal(size=(int(ratio * size) + 1, size)) @ (np.eye(size) + 0.3 * rng.normal(size=(size, size)))
+    hessian = mixed.T @ mixed / len(mixed)
+    damped = hessian + 0.01 * np.mean(np.diag(hessian)) * np.eye(size)
+    return damped, np.linalg.inv(damped), rng.normal(size=(rows, size))
+
+
+def order(inverse: Array, row: Array, block: int) -> Array:
+    """Give one row's losses by block elimination of a copy of the inverse (methods.md 1.6)."""
+    g, w = inverse.copy(), row.copy()
+    left = list(range(len(row)))
+    losses = np.zeros(len(row))
+    while left:
+        score = w[left] ** 2 / np.diag(g)[left]
+        batch = [left[i] for i in np.argsort(score, kind="stable")[:block]]
+        losses[batch] = w[batch] ** 2 / np.diag(g)[batch]
+        inner = np.linalg.inv(g[np.ix_(batch, batch)])
+        across = g[:, batch]
+        w = w - across @ inner @ w[batch]
+        g = g - across @ inner @ g[batch, :]
+        left = [j for j in left if j not in set(batch)]
+    return losses
+
+
+def compensate(inverse: Array, row: Array, keep: NDArray[np.bool_]) -> Array:
+    """Give a row without its pruned weights: w - G_:P (G_PP)^-1 w_P (methods.md 1.7)."""
+    gone = ~keep
+    out = row - inverse[:, gone] @ np.linalg.solve(inverse[np.ix_(gone, gone)], row[gone])
+    out[gone] = 0
+    return out
+
+
+def least_squares(damped: Array, row: Array, keep: NDArray[np.bool_]) -> Array:
+    """Give the weights on a support that minimise (v - w)^T H (v - w): the normal equations."""
+    out = np.zeros_like(row)
+    out[keep] = np.linalg.solve(damped[np.ix_(keep, keep)], damped[keep] @ row)
+    return out

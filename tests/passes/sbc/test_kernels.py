@@ -1,0 +1,143 @@
+"""The kernels of SBC equal the plain float64 forms, whatever the number of threads and the split of the rows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from spikec.passes.sbc import kernels
+from tests.passes.sbc import plain
+
+
+@pytest.mark.parametrize(("size", "block"), [(1, 1), (2, 1), (7, 3), (40, 1), (130, 1), (130, 9), (200, 64), (96, 200)])
+def test_the_losses_are_those_of_block_elimination(size: int, block: int) -> None:
+    for seed in range(3):
+        _, inverse, rows = plain.problem(seed, size, 4)
+        expected = np.array([plain.order(inverse, row, block) for row in rows])
+        losses = kernels.order(inverse, rows, block)
+        assert losses.dtype == np.float32
+        np.testing.assert_allclose(losses, expected, rtol=2e-3, atol=1e-6 * expected.max())
+        keep = size // 3
+        for mine, theirs in zip(losses, expected, strict=True):
+            assert set(np.argsort(mine)[:keep]) == set(np.argsort(theirs)[:keep])
+
+
+def test_exact_greedy_losses_sum_to_the_error_of_pruning_everything() -> None:
+    damped, inverse, rows = plain.problem(5, 90, 6)
+    losses = kernels.order(inverse, rows, 1)
+    np.testing.assert_allclose(losses.sum(axis=1), np.einsum("ri,ij,rj->r", rows, damped, rows), rtol=1e-4)
+
+
+def test_nothing_depends_on_threads_or_on_the_split_of_rows() -> None:
+    damped, inverse, rows = plain.problem(1, 150, 9)
+    keep = np.random.default_rng(2).random(rows.shape) < np.linspace(0.05, 0.95, 9)[:, None]
+    for block in (1, 7):
+        whole = kernels.order(inverse, rows, block, threads=1)
+        for threads in (2, 5):
+            assert np.array_equal(kernels.order(inverse, rows, block, threads), whole)
+        parts = [kernels.order(inverse, part, block) for part in np.array_split(rows, 4)]
+        assert np.array_equal(np.concatenate(parts), whole)
+    for known in (None, inverse):
+        best = kernels.keep_solve(damped, rows, keep, 1, known)
+        assert np.array_equal(kernels.keep_solve(damped, rows, keep, 3, known), best)
+        halves = [kernels.keep_solve(damped, rows[i : i + 1], keep[i : i + 1], 0, known) for i in range(9)]
+        assert np.array_equal(np.concatenate(halves), best)
+
+
+def test_of_equal_losses_the_lower_column_goes_first() -> None:
+    rows = np.ones((2, 12))
+    losses = kernels.order(np.eye(12), rows, 5)
+    assert np.array_equal(losses, np.ones((2, 12), np.float32))
+    inverse = np.eye(4) + 0.5 * (np.eye(4)[[1, 0, 3, 2]])
+    losses = kernels.order(inverse, np.ones((1, 4)), 1)
+    # Pruning one of a pair moves half of its weight away from the other: 1 - 1/2, with variance 1 - 1/4.
+    np.testing.assert_allclose(losses, [[1, 0.25 / 0.75, 1, 0.25 / 0.75]], rtol=1e-6)
+    assert np.array_equal(losses, kernels.order(inverse, np.ones((1, 4)), 1))
+
+
+def test_dead_columns_have_no_loss_and_do_not_touch_the_others() -> None:
+    damped, _, rows = plain.problem(3, 30, 3)
+    alive = np.ones(30, bool)
+    alive[[0, 7, 29]] = False
+    losses = kernels.order(np.linalg.inv(damped), rows, 2, alive=alive)
+    assert not losses[:, ~alive].any()
+    inner = np.linalg.inv(damped)[np.ix_(alive, alive)]
+    assert np.array_equal(losses[:, alive], kernels.order(inner, rows[:, alive], 2))
+    assert not kernels.order(np.eye(3), np.ones((2, 3)), 1, alive=np.zeros(3, bool)).any()
+
+
+def test_a_damped_singular_hessian_never_gives_nan() -> None:
+    rng = np.random.default_rng(0)
+    few = (rng.random((3, 120)) < 0.3).astype(float)
+    hessian = few.T @ few
+    damped = hessian + 1e-4 * np.mean(np.diag(hessian)) * np.eye(120)
+    rows = rng.normal(size=(4, 120))
+    for block in (1, 8):
+        losses = kernels.order(np.linalg.inv(damped), rows, block)
+        assert np.isfinite(losses).all()
+        assert (losses >= 0).all()
+    assert np.isfinite(kernels.keep_solve(damped, rows, rows > 0)).all()
+
+
+@pytest.mark.parametrize("share", [0.03, 0.3, 0.5, 0.7, 0.97])
+def test_kept_weights_are_group_obs_and_the_normal_equations(share: float) -> None:
+    damped, inverse, rows = plain.problem(4, 140, 6)
+    keep = np.random.default_rng(1).random(rows.shape) < share
+    expected = np.array([plain.compensate(inverse, row, mask) for row, mask in zip(rows, keep, strict=True)])
+    refit = np.array([plain.least_squares(damped, row, mask) for row, mask in zip(rows, keep, strict=True)])
+    for known in (None, inverse):
+        best = kernels.keep_solve(damped, rows, keep, inverse=known)
+        assert not best[~keep].any()
+        np.testing.assert_allclose(best, expected, atol=1e-10)
+        np.testing.assert_allclose(best, refit, atol=1e-10)
+
+
+def test_all_kept_and_none_kept() -> None:
+    damped, inverse, rows = plain.problem(4, 20, 2)
+    for known in (None, inverse):
+        everything = np.ones_like(rows, bool)
+        assert np.array_equal(kernels.keep_solve(damped, rows, everything, inverse=known), rows)
+        assert not kernels.keep_solve(damped, rows, ~everything, inverse=known).any()
+
+
+def test_a_matrix_that_is_not_positive_definite_is_refused() -> None:
+    with pytest.raises(ValueError, match="not positive definite"):
+        kernels.keep_solve(-np.eye(3), np.ones((1, 3)), np.array([[True, True, False]]))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (5, 3), (700, 70), (300, 257)])
+def test_the_hessian_of_spikes_is_the_dense_product(shape: tuple[int, int]) -> None:
+    rng = np.random.default_rng(0)
+    spikes = (rng.random(shape) < 0.06) * rng.integers(1, 4, shape)
+    z = rng.random(shape, np.float32)
+    exact = spikes.T.astype(float) @ z
+    start = rng.random((shape[1], shape[1]))
+    into = start.copy()
+    kernels.spike_hessian(spikes, z, into, threads=1)
+    np.testing.assert_allclose(np.triu(into - start), np.triu(exact), rtol=2e-6, atol=1e-9)
+    assert np.array_equal(np.tril(into, -1), np.tril(start, -1))
+    again = start.copy()
+    kernels.spike_hessian(spikes.astype(np.uint8), z, again, threads=3)
+    assert np.array_equal(again, into)
+
+
+def test_mirror_makes_the_triangle_whole() -> None:
+    whole = np.random.default_rng(0).random((600, 600))
+    whole += whole.T
+    half = np.triu(whole)
+    kernels.mirror(half)
+    assert np.array_equal(half, whole)
+
+
+def test_arrays_of_other_sizes_are_refused() -> None:
+    with pytest.raises(ValueError, match="one size"):
+        kernels.order(np.eye(3), np.ones((2, 4)), 1)
+    with pytest.raises(ValueError, match="at least one"):
+        kernels.order(np.eye(3), np.ones((2, 3)), 0)
+    with pytest.raises(ValueError, match="one size"):
+        kernels.keep_solve(np.eye(3), np.ones((2, 3)), np.ones((2, 4), bool))
+
+
+def test_the_memory_of_ordering_is_within_its_bound() -> None:
+    for threads in (1, 2, 8):
+        assert kernels.order_bytes(4096, threads) <= 4 * (threads + 1) * 4096**2
