@@ -18,6 +18,7 @@ from spikec.compiler.ir import Graph, Node, Op, Origin
 from spikec.compiler.ops import FixedSum
 from spikec.compiler.verify import KNOWN_OPS, verify
 from spikec.compiler.weights import Array, Dense, Fixed, Sparse
+from spikec.compiler.weights_grid import Grid
 from spikec.compiler.weights_nm import NM
 
 FORMAT = 1
@@ -29,6 +30,7 @@ VALUES: dict[str, type[Any]] = {
     "fixed": Fixed,
     "sparse": Sparse,
     "nm": NM,
+    "grid": Grid,
     "sum": FixedSum,
     "arithmetic": Arithmetic,
 }

@@ -28,6 +28,7 @@ from spikec.compiler.ops import (
 )
 from spikec.compiler.schedule import unbalanced
 from spikec.compiler.weights import Dense, Fixed, Weight, unwrapped
+from spikec.compiler.weights_grid import Grid
 
 Rule = Callable[[Graph, Node], Iterator[Diagnostic]]
 
@@ -192,7 +193,7 @@ def _fixed_rules(node: Node) -> Iterator[Diagnostic]:
         )
     if isinstance(node.op, Linear | Conv1d | Conv2d):
         weight = unwrapped(node.op.weight)
-        if isinstance(weight, Dense) or node.op.sum is None:
+        if isinstance(weight, Dense | Grid) or node.op.sum is None:
             yield Diagnostic(
                 "graph/float-in-fixed", "a connection of a fixed graph has integer weights and a sum", node.where
             )

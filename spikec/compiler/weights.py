@@ -12,6 +12,8 @@ from spikec.compiler.ir import Shape
 
 Array = NDArray[Any]
 Sign = Literal["mixed", "excitatory", "inhibitory"]
+Run = tuple[Array, int]
+"""Whole numbers and the bits that each of them takes in a packed form."""
 
 
 @runtime_checkable
@@ -47,6 +49,26 @@ class Weight(Protocol):
         ...
 
 
+@runtime_checkable
+class Whole(Weight, Protocol):
+    """An encoding of every entry of a tensor, which a structure of zeros (Sparse, N:M) may have inside.
+
+    `stored` is 0 exactly where the weight is. The packed form is `run(stored())` and then `tail()`.
+    """
+
+    def stored(self) -> Array:
+        """Give what the packed form stores of each entry, of `shape`."""
+        ...
+
+    def run(self, kept: Array) -> Run:
+        """Give some of the stored entries as a run of bits."""
+        ...
+
+    def tail(self) -> list[Run]:
+        """Give what follows the entries: exponents or scales."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class Dense:
     """Plain floating-point weights, one value an entry."""
@@ -71,6 +93,20 @@ class Dense:
     def decode(self) -> Array:
         """Give the values."""
         return self.values
+
+    def stored(self) -> Array:
+        """Give the values."""
+        return self.values
+
+    def run(self, kept: Array) -> Run:
+        """Give the bits of the floats."""
+        width = self.values.dtype.itemsize
+        plain = np.ascontiguousarray(kept, dtype=self.values.dtype.newbyteorder("<"))
+        return np.frombuffer(plain.tobytes(), dtype=f"<u{width}"), 8 * width
+
+    def tail(self) -> list[Run]:
+        """Give nothing."""
+        return []
 
     def pack(self) -> bytes:
         """Give the values, little-endian, in C order."""
@@ -141,13 +177,21 @@ class Fixed:
         whole = self.values // self.step
         return -whole if self.sign == "inhibitory" else whole
 
+    def run(self, kept: Array) -> Run:
+        """Give `width` bits an entry."""
+        return kept, self.width
+
+    def tail(self) -> list[Run]:
+        """Give the exponents, 5 bits each."""
+        return [(np.atleast_1d(np.asarray(self.exponent)), 5)]
+
     def decode(self) -> Array:
         """Give the integers (without the exponent), int32."""
         return self.values
 
     def pack(self) -> bytes:
         """Give `width` bits an entry in C order, least significant bit first, then the exponents (5 bits each)."""
-        return pack_bits([(self.stored(), self.width), (np.atleast_1d(np.asarray(self.exponent)), 5)])
+        return pack_bits([self.run(self.stored()), *self.tail()])
 
     def describe(self) -> str:
         """Say width, sign mode, shape and exponent."""
@@ -161,11 +205,11 @@ class Fixed:
 class Sparse:
     """Compressed rows of another encoding's non-zeros: indices of ceil(log2 columns) bits, a count for each row.
 
-    The tensor is seen as a matrix (shape[0], rest). `inner` is the full tensor in its own encoding (Dense or Fixed);
-    zeros in it cost nothing here.
+    The tensor is seen as a matrix (shape[0], rest). `inner` is the full tensor in its own encoding (Dense, Fixed or
+    Grid); zeros in it cost nothing here.
     """
 
-    inner: Dense | Fixed
+    inner: Whole
     encoding: ClassVar[str] = "sparse"
 
     @property
@@ -175,38 +219,29 @@ class Sparse:
 
     @property
     def _matrix(self) -> Array:
-        values = self.inner.decode()
-        return values.reshape(values.shape[0], -1)
-
-    @property
-    def _widths(self) -> tuple[int, int, int]:
-        columns = int(self._matrix.shape[1])
-        value = self.inner.width if isinstance(self.inner, Fixed) else self.inner.values.dtype.itemsize * 8
-        return max(1, (columns - 1).bit_length()), columns.bit_length(), value
+        stored = self.inner.stored()
+        return stored.reshape(stored.shape[0], -1)
 
     @property
     def bits(self) -> int:
-        """Row counts, then an index and a value for each non-zero; and 5 bits for each exponent of a fixed weight."""
-        index, count, value = self._widths
-        exponents = 5 * int(np.size(self.inner.exponent)) if isinstance(self.inner, Fixed) else 0
-        return int(self._matrix.shape[0]) * count + int(np.count_nonzero(self._matrix)) * (index + value) + exponents
+        """Row counts, then an index and a value for each non-zero, then what follows them (exponents, scales)."""
+        return bits_of(self._runs())
 
     def decode(self) -> Array:
         """Give the full tensor."""
         return self.inner.decode()
 
     def pack(self) -> bytes:
-        """Give counts, then indices, then values, then exponents, each as one run of bits."""
+        """Give counts, then indices, then values, then exponents or scales, each as one run of bits."""
+        return pack_bits(self._runs())
+
+    def _runs(self) -> list[Run]:
         matrix = self._matrix
-        index, count, value = self._widths
+        width = int(matrix.shape[1])
         rows, columns = np.nonzero(matrix)
-        if isinstance(self.inner, Fixed):
-            kept: Array = self.inner.stored().reshape(matrix.shape)[rows, columns]
-            tail: list[tuple[Array, int]] = [(np.atleast_1d(np.asarray(self.inner.exponent)), 5)]
-        else:
-            kept = np.frombuffer(matrix[rows, columns].tobytes(), dtype=f"u{matrix.dtype.itemsize}")
-            tail = []
-        return pack_bits([(np.count_nonzero(matrix, axis=1), count), (columns, index), (kept, value), *tail])
+        counts = (np.count_nonzero(matrix, axis=1), width.bit_length())
+        indices = (columns, max(1, (width - 1).bit_length()))
+        return [counts, indices, self.inner.run(matrix[rows, columns]), *self.inner.tail()]
 
     def describe(self) -> str:
         """Say what is inside and how much of it is left."""
@@ -220,7 +255,12 @@ def unwrapped(weight: Weight) -> Weight:
     return inner if isinstance(inner, Weight) else weight
 
 
-def pack_bits(runs: list[tuple[Array, int]]) -> bytes:
+def bits_of(runs: list[Run]) -> int:
+    """Give how many bits runs take."""
+    return sum(int(np.size(values)) * width for values, width in runs)
+
+
+def pack_bits(runs: list[Run]) -> bytes:
     """Pack runs of integers, each of its own width in bits (two's complement), least significant bit first."""
     streams = []
     for values, width in runs:

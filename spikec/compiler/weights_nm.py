@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from spikec.compiler.ir import Shape
-from spikec.compiler.weights import Array, Dense, Fixed, Sparse, Weight, pack_bits
+from spikec.compiler.weights import Array, Run, Sparse, Weight, Whole, bits_of, pack_bits
 
 Axis = Literal["in", "out"]
 
@@ -22,11 +22,12 @@ class NM:
 
     The tensor is seen as a matrix (out, in) = (shape[0], rest). Along `axis` every line of it is cut into blocks of
     `m` consecutive entries, of which at most `n` are not zero; the last block of a line may reach past the tensor,
-    where nothing is. `inner` is the full tensor in its own encoding (Dense or Fixed). Of every block exactly n entries
-    are stored, each with its position: the non-zeros and, where they are fewer, the zeros of the lowest positions.
+    where nothing is. `inner` is the full tensor in its own encoding (Dense, Fixed or Grid). Of every block exactly n
+    entries are stored, each with its position: the non-zeros and, where they are fewer, the zeros of the lowest
+    positions.
     """
 
-    inner: Dense | Fixed
+    inner: Whole
     n: int
     m: int
     axis: Axis = "out"
@@ -51,8 +52,7 @@ class NM:
         return self.inner.shape
 
     def _matrix(self) -> Array:
-        stored = self.inner.stored() if isinstance(self.inner, Fixed) else self.inner.values
-        return stored.reshape(self.shape[0], -1)
+        return self.inner.stored().reshape(self.shape[0], -1)
 
     def _blocks(self) -> Array:
         """Give the stored entries as (lines, blocks, m), zeros past the end; a line is a row (in) or a column (out)."""
@@ -73,43 +73,31 @@ class NM:
 
     @property
     def values(self) -> Array:
-        """What is stored at the positions, (lines, blocks, n): floats, or integers (a Fixed in units of its step)."""
+        """What is stored at the positions, (lines, blocks, n): floats, or whole numbers (of a Fixed, a Grid)."""
         return np.take_along_axis(self._blocks(), self.positions.astype(np.int64), axis=-1)
 
     @property
-    def _widths(self) -> tuple[int, int]:
-        value = self.inner.width if isinstance(self.inner, Fixed) else int(self.inner.values.dtype.itemsize) * 8
-        return (self.m - 1).bit_length(), value
-
-    @property
     def bits(self) -> int:
-        """A position of ceil(log2 M) bits and a value for each stored entry; 5 bits for each exponent of a Fixed."""
-        rows, columns = self._matrix().shape
-        lines, length = (rows, columns) if self.axis == "in" else (columns, rows)
-        exponents = 5 * int(np.size(self.inner.exponent)) if isinstance(self.inner, Fixed) else 0
-        return int(lines * -(-length // self.m)) * self.n * sum(self._widths) + exponents
+        """A position of ceil(log2 M) bits and a value for each stored entry; then exponents or scales."""
+        return bits_of(self._runs())
 
     def decode(self) -> Array:
         """Give the full tensor."""
         return self.inner.decode()
 
     def pack(self) -> bytes:
-        """Give positions, then values, then exponents, each as one run of bits, line after line."""
-        index, value = self._widths
-        kept = self.values
-        if isinstance(self.inner, Fixed):
-            tail: list[tuple[Array, int]] = [(np.atleast_1d(np.asarray(self.inner.exponent)), 5)]
-        else:
-            kept = np.frombuffer(kept.tobytes(), dtype=f"u{kept.dtype.itemsize}")
-            tail = []
-        return pack_bits([(self.positions, index), (kept, value), *tail])
+        """Give positions, then values, then exponents or scales, each as one run of bits, line after line."""
+        return pack_bits(self._runs())
+
+    def _runs(self) -> list[Run]:
+        return [(self.positions, (self.m - 1).bit_length()), self.inner.run(self.values), *self.inner.tail()]
 
     def describe(self) -> str:
         """Say the structure and what is inside."""
         return f"{self.n}:{self.m} {self.axis} of {self.inner.describe()}"
 
 
-def rewrapped(like: Weight, inner: Dense | Fixed) -> Weight:
+def rewrapped(like: Weight, inner: Whole) -> Weight:
     """Give new values the structure of an old weight: N:M or sparse. Zeros must be where they were."""
     if isinstance(like, NM):
         return NM(inner, like.n, like.m, like.axis)
