@@ -1,0 +1,141 @@
+"""The Hessian of SBC, 2 (MX)^T (MX) of what a layer is given, summed in a stream within a bound on memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from spikec.compiler.ir import Shape
+from spikec.compiler.ops import Connection, Linear
+from spikec.compiler.weights import Array
+from spikec.passes.sbc.patches import Box, Windows, halves, positions
+from spikec.passes.sbc.response import Response, State
+
+MEMORY = 1 << 28
+
+
+class HessianSum:
+    """H = mean over samples and output positions of 2 (MX)^T (MX), one for each group (methods.md 1.4).
+
+    X (T, d) is what one output position is given over time: the inputs of a linear layer, the window of a convolution,
+    with the latency, the delays and the message rule of the op. Time steps are summed, not averaged. All is float64.
+    The value does not depend on the memory bound, on how the samples are divided over calls, or on their order,
+    beyond the rounding of float64 sums.
+    """
+
+    def __init__(
+        self, op: Connection, given: Shape, response: Response, memory: int = MEMORY, delays: Array | None = None
+    ) -> None:
+        """Begin with no samples.
+
+        Args:
+            op: the connection whose weights are to be compressed; its weights themselves are not looked at.
+            given: shape of its input, without samples and time.
+            response: the membrane behind it; rows with another response need a sum of their own.
+            memory: bytes that the work on a chunk of samples, positions and time may take, beside the inputs given and
+                the sum itself (8 groups d**2, and 8 d**2 for a chunk's product).
+            delays: (in,) steps that each input of a linear layer is late, beside the latency. None: the op's own, which
+                must then be alike for all rows.
+
+        Raises:
+            ValueError: the op does not take such an input; its rows have unlike delays and none are given; or the
+                memory does not hold one position for one step (`least`).
+        """
+        self.op = op
+        self.given = tuple(given)
+        self.windows = Windows.of(op, given)
+        self.response = response
+        self.memory = memory
+        self.samples = 0
+        self.delays = _delays(op, self.windows.channels, delays)
+        if memory < self.least:
+            raise ValueError(f"one position for one step takes {self.least} bytes; the bound is {memory}")
+        d = self.windows.columns
+        self._sum = np.zeros((self.windows.groups, d, d))
+
+    @property
+    def least(self) -> int:
+        """The smallest bound on memory that will do, in bytes."""
+        return self._bytes(tuple((0, 1) for _ in self.windows.out), 1, 1)
+
+    def add(self, inputs: Array) -> None:
+        """Take in samples (N, T, *given), each from its first step to its last.
+
+        Raises:
+            ValueError: another shape.
+        """
+        if np.ndim(inputs) < 2 or np.shape(inputs)[2:] != self.given:
+            raise ValueError(f"inputs of shape {list(np.shape(inputs))} do not fit a layer given {list(self.given)}")
+        x = self.windows.channels_first(np.asarray(inputs))
+        if self.op.sum is not None and self.op.sum.message_bits == 0:
+            x = x != 0
+        n, steps = x.shape[:2]
+        self.samples += n
+        if steps:
+            for box, first, end, stride in self._pieces(n, steps):
+                self._dense(x[first:end], box, stride)
+
+    def value(self) -> Array:
+        """Give H (groups, d, d), float64 and symmetric; zero before the first sample."""
+        count = max(1, self.samples * positions(self.windows.whole))
+        return np.asarray((self._sum + self._sum.transpose(0, 2, 1)) / count)
+
+    def _bytes(self, box: Box, samples: int, steps: int) -> int:
+        """Say what a chunk takes: its inputs and filtered inputs, the filter's state, and the windows of a group."""
+        area, rows = self.windows.area(box), positions(box) * self.windows.columns
+        return 8 * samples * (area * (2 * steps + 3) + 2 * rows * steps)
+
+    def _pieces(self, samples: int, steps: int) -> Iterator[tuple[Box, int, int, int]]:
+        """Divide the work: boxes of positions, samples from first to end, and how many steps at a time.
+
+        A box is halved while one sample of it does not fit with all its steps; then time is cut.
+        """
+        boxes = [self.windows.whole]
+        while boxes:
+            box = boxes.pop()
+            if self._bytes(box, 1, steps) > self.memory and positions(box) > 1:
+                boxes.extend(reversed(halves(box)))
+                continue
+            fixed = self._bytes(box, 1, 0)
+            stride = max(1, min(steps, (self.memory - fixed) // (self._bytes(box, 1, 1) - fixed)))
+            count = max(1, self.memory // self._bytes(box, 1, stride))
+            for first in range(0, samples, count):
+                yield box, first, min(first + count, samples), stride
+
+    def _dense(self, x: Array, box: Box, stride: int) -> None:
+        """Add Z^T Z of the filtered windows, the state of the filter carried from one chunk of time to the next."""
+        state: State | None = None
+        for start in range(0, x.shape[1], stride):
+            chunk = self._arriving(x, box, start, min(start + stride, x.shape[1]))
+            state = State.zero(chunk[:, 0].shape) if state is None else state
+            z = self.response.filtered(chunk, state)
+            for group in range(self.windows.groups):
+                rows = self.windows.rows(z, group)
+                self._sum[group] += rows.T @ rows
+
+    def _arriving(self, x: Array, box: Box, start: int, end: int) -> Array:
+        """Give what arrives at a box in steps start to end: late by the latency, and each input by its delay."""
+        slab = self.windows.slab(x[:, :0], box)
+        out = np.zeros((len(x), end - start, *slab.shape[2:]), x.dtype)
+        for late in np.unique(self.delays):
+            first = max(start - late, 0)
+            if end - late > first:
+                part = self.windows.slab(x[:, first : end - late], box)
+                alike = self.delays == late
+                out[:, first + late - start :, alike] = part[:, :, alike]
+        return out
+
+
+def _delays(op: Connection, channels: int, given: Array | None) -> Array:
+    """Give by how many steps each channel of the input is late."""
+    own = np.zeros(channels, np.int64)
+    if given is not None:
+        if np.shape(given) != own.shape:
+            raise ValueError(f"there are {channels} inputs, and delays of shape {list(np.shape(given))}")
+        own = np.asarray(given, np.int64)
+    elif isinstance(op, Linear) and op.delays is not None:
+        if np.any(op.delays != op.delays[:1]):
+            raise ValueError("the rows of the layer have unlike delays: give those of one row")
+        own = np.asarray(op.delays[0], np.int64)
+    return own + op.latency
