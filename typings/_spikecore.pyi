@@ -139,7 +139,7 @@ def sbc_order(
 ) -> None:
     """Write the ordering losses (r, d) of rows under one inverse (d, d)."""
 
-def sbc_order_thread_bytes(size: int) -> int:
+def sbc_order_thread_bytes(size: int, block: int) -> int:
     """Bytes that a thread of sbc_order holds besides the shared inverse."""
 
 def sbc_keep_solve(

@@ -65,7 +65,7 @@ void bound_spikes(const In<float, 2> &given, const In<float, 2> &z, const Out<do
 void bind_sbc(nb::module_ &m) {
     m.def("sbc_order", &bound_order, nb::kw_only(), "inverse"_a, "rows"_a, "alive"_a, "block"_a, "losses"_a,
           "threads"_a);
-    m.def("sbc_order_thread_bytes", &order_thread_bytes, "size"_a);
+    m.def("sbc_order_thread_bytes", &order_thread_bytes, "size"_a, "block"_a);
     m.def("sbc_keep_solve", &bound_solve, nb::kw_only(), "damped"_a, "inverse"_a.none(), "rows"_a, "keep"_a, "out"_a,
           "threads"_a);
     m.def("sbc_solves_pruned", &solves_pruned, "kept"_a, "pruned"_a);

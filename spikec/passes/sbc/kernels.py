@@ -35,9 +35,9 @@ def order(inverse: Array, rows: Array, block: int, threads: int = 0, alive: Arra
     return losses
 
 
-def order_bytes(size: int, threads: int = 0) -> int:
+def order_bytes(size: int, block: int = 1, threads: int = 0) -> int:
     """Bytes that `order` needs for d = `size` columns: the shared inverse and what each thread holds."""
-    return 4 * size * size + _threads(threads) * _spikecore.sbc_order_thread_bytes(size)
+    return 4 * size * size + _threads(threads) * _spikecore.sbc_order_thread_bytes(size, block)
 
 
 def keep_solve(damped: Array, rows: Array, keep: Array, threads: int = 0, inverse: Array | None = None) -> Doubles:

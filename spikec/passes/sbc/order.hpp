@@ -19,6 +19,6 @@ struct OrderTask {
 void order(const OrderTask &task, unsigned threads);
 
 // Bytes that a thread holds besides the shared inverse.
-std::size_t order_thread_bytes(std::size_t size);
+std::size_t order_thread_bytes(std::size_t size, std::size_t block);
 
 }  // namespace spikecore::sbc

@@ -140,4 +140,4 @@ def test_arrays_of_other_sizes_are_refused() -> None:
 
 def test_the_memory_of_ordering_is_within_its_bound() -> None:
     for threads in (1, 2, 8):
-        assert kernels.order_bytes(4096, threads) <= 4 * (threads + 1) * 4096**2
+        assert kernels.order_bytes(4096, 16, threads) <= 4 * (threads + 1) * 4096**2
