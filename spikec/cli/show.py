@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
@@ -12,6 +12,7 @@ from spikec.compiler.diagnostics import CompileError, Diagnostic, Severity
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress as RichProgress
+    from rich.progress import ProgressColumn, Task
 
 T = TypeVar("T")
 WIDE = 200
@@ -139,3 +140,49 @@ class Bars:
             return
         with self._shown.err.status(what):
             yield
+
+    @contextmanager
+    def work(self, what: str, total: float) -> Iterator[Callable[[float], None]]:
+        """Show a bar of what is done, with the time left at the mean pace so far, once a second has gone."""
+        from threading import Timer
+
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), _left())
+        bar = Progress(*columns, console=self._shown.err, transient=True, disable=self._hidden)
+        task = bar.add_task(what, total=total)
+        late = Timer(1.0, bar.start)
+        late.daemon = True
+        late.start()
+        try:
+            yield lambda amount: bar.advance(task, amount)
+        finally:
+            late.cancel()
+            late.join()
+            bar.stop()
+
+
+def _left() -> ProgressColumn:
+    """Make the column of the time left: that spent until the last piece was done, in proportion, and then counted down.
+
+    Rich's own forgets what was done more than half a minute ago, which is less than one large piece takes.
+    """
+    from datetime import timedelta
+
+    from rich.progress import ProgressColumn
+    from rich.text import Text
+
+    class Left(ProgressColumn):
+        last: tuple[float, float] = (0.0, 0.0)
+
+        def render(self, task: Task) -> Text:
+            now = task.elapsed or 0.0
+            if task.completed != self.last[0]:
+                self.last = (task.completed, now)
+            done, then = self.last
+            if not done or task.total is None:
+                return Text("-:--:-- left")
+            left = then * (task.total - done) / done - (now - then)
+            return Text(f"{timedelta(seconds=max(0, round(left)))} left")
+
+    return Left()

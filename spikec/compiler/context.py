@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
@@ -26,6 +26,13 @@ class Progress(Protocol):
         """Show that `what` is under way while the block runs."""
         ...
 
+    def work(self, what: str, total: float) -> AbstractContextManager[Callable[[float], None]]:
+        """Show how much of `total` is done, and how long the rest will take; the block reports each amount once done.
+
+        For pieces of unequal size that finish in any order.
+        """
+        ...
+
 
 class Quiet:
     """Progress that shows nothing."""
@@ -38,6 +45,11 @@ class Quiet:
     def task(self, what: str) -> Iterator[None]:
         """Run the block."""
         yield
+
+    @contextmanager
+    def work(self, what: str, total: float) -> Iterator[Callable[[float], None]]:
+        """Run the block."""
+        yield lambda _: None
 
 
 @dataclass(frozen=True, eq=False)
