@@ -10,6 +10,24 @@ LEAF = 64
 PANEL = 256
 
 
+def cholesky(matrix: Array) -> Array:
+    """Factor a positive definite float64 matrix (n, n) in place into the lower L of L L^T; give it back.
+
+    Raises:
+        LinAlgError: it is not positive definite to rounding.
+    """
+    for start in range(0, len(matrix), PANEL):
+        end = min(start + PANEL, len(matrix))
+        corner, below = matrix[start:end, start:end], matrix[end:, start:end]
+        corner[...] = np.linalg.cholesky(corner)
+        below[...] = below @ invert_lower(corner.copy()).T
+        matrix[start:end, end:] = 0
+        for left in range(end, len(matrix), PANEL):
+            right = min(left + PANEL, len(matrix))
+            matrix[left:, left:right] -= matrix[left:, start:end] @ matrix[left:right, start:end].T
+    return matrix
+
+
 def invert_lower(lower: Array) -> Array:
     """Invert a lower triangular matrix (n, n) in place, by halves; give it back. What is above must be 0."""
     n = len(lower)
@@ -44,5 +62,4 @@ def upper_of_inverse(matrix: Array) -> Array:
 
     With J the reversal of rows and columns and J A J = L L^T, U = J L^-1 J: no inverse of A itself is made.
     """
-    lower = np.linalg.cholesky(matrix[::-1, ::-1])
-    return invert_lower(lower)[::-1, ::-1]
+    return invert_lower(cholesky(np.array(matrix[::-1, ::-1])))[::-1, ::-1]

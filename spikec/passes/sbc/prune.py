@@ -8,7 +8,7 @@ from math import ceil
 import numpy as np
 
 from spikec.compiler.weights import Array
-from spikec.passes.sbc.algebra import gram_of_lower, invert_lower
+from spikec.passes.sbc.algebra import cholesky, gram_of_lower, invert_lower
 from spikec.passes.sbc.kernels import keep_solve, order
 
 STEPS = 256
@@ -34,7 +34,7 @@ class Factor:
 
 
 def factor(hessian: Array, damping: float = 0.01) -> Factor:
-    """Factor a Hessian (d, d); memory 20 d**2 bytes are kept or at work beside it, 24 d**2 in the Cholesky step.
+    """Factor a Hessian (d, d); what is kept or at work beside it takes 20 d**2 bytes.
 
     Args:
         hessian: symmetric and positive semi-definite, as `HessianSum.value` gives it for one group.
@@ -62,7 +62,7 @@ def factor(hessian: Array, damping: float = 0.01) -> Factor:
         damped = np.array(hessian, np.float64)
         damped.flat[:: len(damped) + 1] += added
         try:
-            lower = np.linalg.cholesky(damped)
+            lower = cholesky(damped.copy())
         except np.linalg.LinAlgError:
             added = max(10 * added, 1e-12 * mean)
             continue
