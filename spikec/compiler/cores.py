@@ -33,6 +33,10 @@ BANK_WORDS = 1024
 """Words of one bank of weight memory."""
 INPUT = "input"
 OUTPUT = "output"
+LOAD_TAIL = 2
+"""Cycles from the last byte of an image to the first cycle in which the cores of an overlay run."""
+Memories = Literal["baked", "overlay"]
+"""How weights and neurons get into their memories: with the bitstream, or as an image over the link."""
 SPIKES, END, VALUES, END_CLEAR = 0, 1, 2, 3
 """Kinds of a token: spikes of a group, end of the step, membranes of a group, end of the step and of the sample."""
 
@@ -175,7 +179,8 @@ class Design:
     """A feed-forward chain of layers of cores: links[0] from the input, links[-1] to the output.
 
     Logical input i (C order of `input_shape`) is bit i % in_lanes of group i // in_lanes. `output` names the
-    graph's Output node, `output_shape` its shape: the logical neurons of the last layer in C order.
+    graph's Output node, `output_shape` its shape: the logical neurons of the last layer in C order. `memories` says how
+    they are filled, which changes nothing once the cores run.
     """
 
     cores: tuple[EventCore, ...]
@@ -185,6 +190,7 @@ class Design:
     output_shape: Shape
     output: str = OUTPUT
     name: str = "network"
+    memories: Memories = "baked"
 
     def __post_init__(self) -> None:
         """Refuse links that do not make a chain, or queues that could block for ever."""
@@ -216,6 +222,17 @@ class Design:
     def input_groups(self) -> int:
         """Groups of input tokens."""
         return -(-self.input_size // self.in_lanes)
+
+
+def load_cycles(image_bytes: int, gap: int = 1) -> int:
+    """Give the cycles from the first byte of an image, one every `gap` cycles, until the cores of an overlay run."""
+    return (image_bytes - 1) * gap + LOAD_TAIL
+
+
+def widest_sum_bits(inputs: int, weight_bits: int, bias_bits: int, state_bits: int) -> int:
+    """Give the accumulator width that no weights and biases of these widths overflow, from so many inputs."""
+    lows = [1 << (state_bits - 1), 1 << (bias_bits - 1), inputs << (weight_bits - 1)]
+    return signed_bits(-sum(lows), sum(lows) - 2 - inputs)
 
 
 def physical_neurons(neurons: int, lanes: int, block: int) -> Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import prod
 
@@ -16,9 +16,11 @@ from spikec.compiler.cores import (
     Design,
     EventCore,
     Link,
+    Memories,
     physical_neurons,
     source_rows,
     sum_bits,
+    widest_sum_bits,
 )
 from spikec.compiler.fixed import FixedNeuron
 from spikec.compiler.ir import Graph
@@ -89,12 +91,13 @@ def shares(layer: Layer, choice: Choice) -> list[tuple[int, int]]:
     return [(start, stop - start) for start, stop in pairwise(edges)]
 
 
-def build(graph: Graph, choices: Sequence[Choice]) -> Design:
+def build(graph: Graph, choices: Sequence[Choice], memories: Memories = "baked") -> Design:
     """Make the design; its cores are named c0, c1, ... as in the files of their memories.
 
     Args:
         graph: one that passed the check.
         choices: how to map each layer.
+        memories: how they are filled. The sums of an overlay are wide enough for any weights of the same widths.
     """
     layers = layers_of(graph)
     source, output = graph.of(Input)[0], graph.of(Output)[0]
@@ -107,6 +110,8 @@ def build(graph: Graph, choices: Sequence[Choice]) -> Design:
     for layer, choice in zip(layers, choices, strict=True):
         parts = shares(layer, choice)
         cores = tuple(_core(layer, choice, part, rows, total, lanes, f"c{number + k}") for k, part in enumerate(parts))
+        if memories == "overlay":
+            cores = tuple(_any_weights(core, layer.inputs) for core in cores)
         made.append(cores)
         number += len(cores)
         rows, lanes = source_rows(cores), choice.lanes
@@ -122,7 +127,13 @@ def build(graph: Graph, choices: Sequence[Choice]) -> Design:
         graph.shapes[output.name],
         output.name,
         graph.name,
+        memories,
     )
+
+
+def _any_weights(core: EventCore, inputs: int) -> EventCore:
+    """Give a core whose sums no other weights of these widths overflow: what is loaded later needs no other RTL."""
+    return replace(core, sum_bits=widest_sum_bits(inputs, core.weight_bits, core.bias_bits, core.state_bits))
 
 
 def _depth(cores: tuple[EventCore, ...]) -> int:

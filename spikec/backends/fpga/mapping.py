@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from spikec.backends.fpga.boards import Board
 from spikec.backends.fpga.costs import design_cost, reasons, step_cycles
 from spikec.backends.fpga.layers import Choice, Layer, build, layers_of
-from spikec.compiler.cores import Design
+from spikec.compiler.cores import Design, Memories
 from spikec.compiler.diagnostics import CompileError, Findings, fail
 from spikec.compiler.ir import Graph
 from spikec.compiler.ops import Input
@@ -37,13 +37,16 @@ class Mapped:
         )
 
 
-def choose(graph: Graph, board: Board, activity: Mapping[str, float] | None = None) -> Mapped:
+def choose(
+    graph: Graph, board: Board, activity: Mapping[str, float] | None = None, memories: Memories = "baked"
+) -> Mapped:
     """Choose a mapping: every layer starts with the fewest lanes; the slowest layer gets more while the board has room.
 
     Args:
         graph: one that passed the check.
         board: where it must fit.
         activity: spikes a step that each node sends (`None`: a tenth of its neurons).
+        memories: how they are filled.
 
     Raises:
         CompileError: it does not fit, with every reason and what would fit (`fpga/too-small`).
@@ -51,8 +54,8 @@ def choose(graph: Graph, board: Board, activity: Mapping[str, float] | None = No
     layers = layers_of(graph)
     spikes = _spikes(graph, layers, activity)
     choices = [Choice(LANES[0])] * len(layers)
-    best = Mapped(build(graph, choices), tuple(choices), spikes, activity is not None)
-    smallest = min(_starts(graph, layers, spikes), key=lambda made: _size(made.design, board), default=best)
+    best = Mapped(build(graph, choices, memories), tuple(choices), spikes, activity is not None)
+    smallest = min(_starts(graph, layers, spikes, memories), key=lambda made: _size(made.design, board), default=best)
     if reasons(best.design, board):
         best = smallest
     against = reasons(best.design, board)
@@ -65,12 +68,12 @@ def choose(graph: Graph, board: Board, activity: Mapping[str, float] | None = No
         best = better
 
 
-def _starts(graph: Graph, layers: Sequence[Layer], spikes: tuple[float, ...]) -> list[Mapped]:
+def _starts(graph: Graph, layers: Sequence[Layer], spikes: tuple[float, ...], memories: Memories) -> list[Mapped]:
     """Give mappings of few blocks: one core a layer, as many lanes in all of them."""
     made = []
     for lanes in LANES:
         choices = tuple(Choice(lanes) for _ in layers)
-        made.append(Mapped(build(graph, choices), choices, spikes, False))
+        made.append(Mapped(build(graph, choices, memories), choices, spikes, False))
     return made
 
 
@@ -80,7 +83,7 @@ def _step(graph: Graph, layers: Sequence[Layer], board: Board, now: Mapped) -> M
     tries = []
     for choice in _larger(layers[slow], now.choices[slow]):
         choices = tuple(choice if k == slow else c for k, c in enumerate(now.choices))
-        made = replace(now, design=build(graph, choices), choices=choices)
+        made = replace(now, design=build(graph, choices, now.design.memories), choices=choices)
         if max(made.cycles) < max(now.cycles) and not reasons(made.design, board):
             tries.append(made)
     return min(tries, key=lambda made: (_size(made.design, board), max(made.cycles)), default=None)

@@ -11,7 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from spikec.compiler.cores import Design
-from spikec.compiler.queues import Queue, queues, token_words
+from spikec.compiler.queues import queues, token_words
 from spikec.runtime.rtl.tools import Tools, execute, find_tools
 
 FLAGS = ("--cc", "-Wall", "-Wno-fatal", "-O3", "--x-assign", "fast", "--top-module", "snn_probe")
@@ -45,7 +45,7 @@ def build_model(
     """
     tools = find_tools()
     harness = (files("spikec.runtime.rtl") / "harness.cc").read_text(encoding="utf-8")
-    texts = {**rtl, "harness.cc": harness, "queues.inc": queue_header(queues(design))}
+    texts = {**rtl, "harness.cc": harness, "queues.inc": queue_header(design)}
     key = hashlib.sha256(repr((sorted(texts.items()), waves, checked, optimise, FLAGS, _versions(tools))).encode())
     program = cache_folder() / f"{key.hexdigest()[:32]}"
     if program.is_file():
@@ -74,8 +74,9 @@ def build_model(
     return program
 
 
-def queue_header(made: tuple[Queue, ...]) -> str:
-    """Give what the harness must know of the queues."""
+def queue_header(design: Design) -> str:
+    """Give what the harness must know of the queues, and whether there is a loader."""
+    made = queues(design)
     first, last = made[0], made[-1]
     lines = [
         f"#define IN_WORDS {-(-first.width // 32)}",
@@ -84,6 +85,7 @@ def queue_header(made: tuple[Queue, ...]) -> str:
         f"#define OUT_QUEUE {len(made) - 1}",
         "#define QUEUES " + " ".join(f"QUEUE({k}, {q.name}_in, {q.name}_out)" for k, q in enumerate(made)),
     ]
+    lines += ["#define OVERLAY"] if design.memories == "overlay" else []
     return "\n".join([*lines, ""])
 
 

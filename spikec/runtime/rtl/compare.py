@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from spikec.compiler.cores import Design
+from spikec.compiler.cores import Design, load_cycles
 from spikec.compiler.diagnostics import CompileError, Diagnostic
 from spikec.compiler.queues import Queue, queues
 from spikec.compiler.weights import Array
 from spikec.runtime.cycle import CycleResult, CycleSimulator
+from spikec.runtime.rtl.loads import Loaded
 from spikec.runtime.rtl.run import Rtl, RtlResult, Window
 
 MARGIN = 50
 """Cycles that a VCD window shows before and after the first difference."""
+BROKEN = ("fpga/rtl-failed", "fpga/rtl-hangs", "fpga/load-failed")
+"""Diagnostics of a run that are a verdict on the RTL, not on the tools."""
 KINDS = ("spikes", "end of step", "membranes", "end of sample")
 
 
@@ -65,8 +69,9 @@ class Verdict:
             return str(self.difference)
         assert self.rtl is not None
         mine, theirs = self.simulated, self.rtl
+        loaded = "".join(f"loaded in {load.cycles} cycles, " for load in theirs.loads)
         return (
-            f"RTL = simulator: {theirs.cycles} / {mine.cycles} cycles, "
+            f"RTL = simulator: {loaded}{theirs.cycles} / {mine.cycles} cycles, "
             f"{len(theirs.records)} / {len(mine.records)} events, 0 differences"
         )
 
@@ -89,15 +94,56 @@ def verify_rtl(rtl: Rtl, inputs: Array, *, waves: Path | None = None) -> Verdict
     try:
         done = bounded.run(inputs)
     except CompileError as error:
-        if any(d.code not in ("fpga/rtl-failed", "fpga/rtl-hangs") for d in error.diagnostics):
+        if any(d.code not in BROKEN for d in error.diagnostics):
             raise
         return Verdict(simulated, None, broken=error.diagnostics)
+    late = next((found for load in done.loads if (found := _load_difference(rtl, load)) is not None), None)
+    if late is not None:
+        return Verdict(simulated, done, late)
     found = first_difference(rtl.design, simulated.records, done.records)
     if found is not None and waves is not None:
         path = waves / "difference.vcd"
         bounded.run(inputs, window=Window(found.stream, max(0, found.cycle - MARGIN), found.cycle + MARGIN, path))
         found = replace(found, waves=path, replay=f"sh {waves / 'replay.sh'}")
     return Verdict(simulated, done, found)
+
+
+def verify_in_turn(turns: Sequence[tuple[Rtl, Array]]) -> list[Verdict]:
+    """Load and run several networks of one geometry one after another in one model, and compare each.
+
+    Args:
+        turns: each network with its samples; the RTL is the first one's.
+
+    Raises:
+        CompileError: a tool is missing or fails, or an image is refused.
+    """
+    simulated = [
+        CycleSimulator(rtl.design, batch=rtl.batch, gap=rtl.gap, period=rtl.period).run(inputs, trace=True)
+        for rtl, inputs in turns
+    ]
+    done = turns[0][0].run_in_turn([(rtl.image, inputs) for rtl, inputs in turns])
+    verdicts, first = [], 0
+    for (rtl, _), mine, load in zip(turns, simulated, done.loads, strict=False):
+        if not load.loaded:
+            raise load.refusal()
+        stop = first + len(mine.stream_cycles)
+        own = done.records[(done.records["stream"] >= first) & (done.records["stream"] < stop)].copy()
+        own["stream"] -= first
+        theirs = RtlResult(own, done.stream_cycles[first:stop], done.seconds, (load,))
+        found = _load_difference(rtl, load) or first_difference(rtl.design, mine.records, own)
+        verdicts.append(Verdict(mine, theirs, found))
+        first = stop
+    return verdicts
+
+
+def _load_difference(rtl: Rtl, load: Loaded) -> Difference | None:
+    """Compare the cycles that an image took with what they must be."""
+    wanted = load_cycles(len(rtl.image), rtl.load_gap)
+    if load.cycles == wanted:
+        return None
+    return Difference(
+        load.stream, min(load.cycles, wanted), "the loader", f"runs from cycle {wanted}", f"from {load.cycles}"
+    )
 
 
 def first_difference(design: Design, simulated: Array, rtl: Array) -> Difference | None:

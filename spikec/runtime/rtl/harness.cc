@@ -1,9 +1,12 @@
 // Drives a verilated snn_probe: pushes the tokens of a file, pops what comes out, records every push and pop.
 //
-//   harness TOKENS RECORDS everything gap period limit [stream from to WAVES.vcd]
+//   harness TOKENS LOADS RECORDS everything gap period limit [stream from to WAVES.vcd]
 //
 // TOKENS, in little-endian 32-bit words: the number of streams, then for each its tokens, its ends of steps, and the
 // tokens, IN_WORDS words each. Before each stream the design is reset; cycle 0 is the first one without reset.
+// LOADS, of an overlay: the number of images, then for each the stream before which it is loaded, the cycles from byte to
+// byte, its bytes, and the bytes, filled up to whole words. A stream behind a load begins without another reset: its
+// cycle 0 is the first in which the loader lets the cores run.
 // RECORDS: stream, queue * 2 + (0 push, 1 pop), cycle (64 bits), WORDS words of the token.
 // The source pushes at most every `gap` cycles, the sink pops at most every `period`; `limit` cycles end a stream.
 #include "Vsnn_probe.h"
@@ -63,44 +66,111 @@ struct Options {
     std::uint64_t from = 0, to = 0;
 };
 
+// An image, and what became of it: cycles from its first byte until the cores run or the loader gives up.
+struct Load {
+    std::uint32_t stream, gap, bytes;
+    const std::uint8_t *image;
+    std::uint64_t cycles = 0;
+    bool loaded = false, room = false;
+    int fault = 0;
+};
+
+std::vector<Load> read_loads(const std::vector<std::uint32_t> &words) {
+    std::vector<Load> loads;
+    std::size_t at = 1;
+    for (std::uint32_t k = 0; k < words[0]; ++k) {
+        const std::uint32_t bytes = words[at + 2];
+        loads.push_back({words[at], words[at + 1], bytes, reinterpret_cast<const std::uint8_t *>(&words[at + 2] + 1)});
+        at += 3 + (bytes + 3) / 4;
+    }
+    return loads;
+}
+
+#ifdef OVERLAY
+constexpr std::uint64_t PATIENCE = 64;  // cycles after the last byte until a load counts as one that never ends
+
+void stream_image(Vsnn_probe &top, Load &load) {
+    auto tick = [&] {
+        top.clk = 0;
+        top.eval();
+        top.clk = 1;
+        top.eval();
+    };
+    top.rst = 0;
+    top.in_push = 0;
+    top.out_pop = 0;
+    top.load_valid = 0;
+    top.load_start = 1;
+    tick();
+    top.load_start = 0;
+    for (;; ++load.cycles) {
+        const std::uint64_t next = load.cycles / load.gap;
+        top.load_valid = load.cycles % load.gap == 0 && next < load.bytes;
+        top.load_byte = top.load_valid ? load.image[next] : 0;
+        top.clk = 0;
+        top.eval();
+        if (top.loaded || top.failed || load.cycles > std::uint64_t{load.bytes} * load.gap + PATIENCE) break;
+        top.clk = 1;
+        top.eval();
+    }
+    top.load_valid = 0;
+    load.loaded = top.loaded;
+    load.fault = top.fault;
+    load.room = top.in_room;
+}
+#endif
+
 }  // namespace
 
 int main(int argc, char **argv) {
-    if (argc < 7) return 2;
-    const auto words = read_words(argv[1]);
-    std::FILE *out = std::fopen(argv[2], "wb");
-    Options options{std::atoi(argv[3]) != 0, std::strtoull(argv[4], nullptr, 10), std::strtoull(argv[5], nullptr, 10),
-                    std::strtoull(argv[6], nullptr, 10)};
+    if (argc < 8) return 2;
+    const auto words = read_words(argv[1]), images = read_words(argv[2]);
+    auto loads = read_loads(images);
+    std::FILE *out = std::fopen(argv[3], "wb");
+    Options options{std::atoi(argv[4]) != 0, std::strtoull(argv[5], nullptr, 10), std::strtoull(argv[6], nullptr, 10),
+                    std::strtoull(argv[7], nullptr, 10)};
     auto context = std::make_unique<VerilatedContext>();
     auto top = std::make_unique<Vsnn_probe>(context.get());
 #ifdef SPIKEC_WAVES
-    if (argc < 11) return 2;
-    options.stream = std::atol(argv[7]);
-    options.from = std::strtoull(argv[8], nullptr, 10);
-    options.to = std::strtoull(argv[9], nullptr, 10);
+    if (argc < 12) return 2;
+    options.stream = std::atol(argv[8]);
+    options.from = std::strtoull(argv[9], nullptr, 10);
+    options.to = std::strtoull(argv[10], nullptr, 10);
     context->traceEverOn(true);
     VerilatedVcdC waves;
     top->trace(&waves, 99);
-    waves.open(argv[10]);
+    waves.open(argv[11]);
 #endif
     std::size_t at = 1;
     int status = 0;
     std::vector<std::uint64_t> spent;
+    std::size_t done = 0;  // images that were loaded or refused
     const auto begin = std::chrono::steady_clock::now();
-    for (std::uint32_t stream = 0; stream < words[0] && status == 0; ++stream) {
+    for (std::uint32_t stream = 0; status == 0; ++stream) {
+        bool loaded = false, refused = false;
+#ifdef OVERLAY
+        for (; done < loads.size() && loads[done].stream == stream; ++done) {
+            stream_image(*top, loads[done]);
+            loaded = loads[done].loaded;
+            refused = !loaded;
+        }
+#endif
+        if (stream >= words[0] || refused) break;
         const std::uint32_t tokens = words[at], ends = words[at + 1];
         const std::uint32_t *given = words.data() + at + 2;
         at += 2 + static_cast<std::size_t>(tokens) * IN_WORDS;
         top->in_push = 0;
         top->out_pop = 0;
-        top->rst = 1;
-        for (int k = 0; k < 32; ++k) {  // long enough for the pipeline to run empty
+        top->rst = !loaded;
+        for (int k = 0; k < 32 && !loaded; ++k) {  // long enough for the pipeline to run empty
             top->clk = 0;
             top->eval();
             top->clk = 1;
             top->eval();
         }
         top->rst = 0;
+        top->clk = 0;
+        top->eval();
         std::uint32_t next = 0, seen = 0;
         std::uint64_t may_push = 0, may_pop = 0, cycle = 0;
         for (; seen < ends; ++cycle) {
@@ -159,6 +229,10 @@ int main(int argc, char **argv) {
     std::printf("{\"status\": %d, \"seconds\": %.6f, \"cycles\": [", status, wall.count());
     for (std::size_t k = 0; k < spent.size(); ++k)
         std::printf("%s%llu", k ? ", " : "", static_cast<unsigned long long>(spent[k]));
+    std::printf("], \"loads\": [");
+    for (std::size_t k = 0; k < done; ++k)
+        std::printf("%s[%u, %llu, %d, %d, %d]", k ? ", " : "", loads[k].stream,
+                    static_cast<unsigned long long>(loads[k].cycles), loads[k].loaded, loads[k].fault, loads[k].room);
     std::printf("]}\n");
 #ifdef SPIKEC_WAVES
     waves.close();

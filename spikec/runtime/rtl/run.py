@@ -6,7 +6,7 @@ import json
 import shlex
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,17 +21,22 @@ from spikec.compiler.queues import queues
 from spikec.compiler.weights import Array
 from spikec.runtime.cycle import physical_inputs, record_type
 from spikec.runtime.rtl.build import build_model
+from spikec.runtime.rtl.loads import Load, Loaded, encode_loads
 
 Words = NDArray[np.uint32]
 
 
 @dataclass(frozen=True, eq=False)
 class RtlResult:
-    """What the RTL did: every record (or only what left it), the cycles of each stream, and the time it took."""
+    """What the RTL did: every record (or only what left it), the cycles of each stream, and the time it took.
+
+    `loads` says what an overlay's loader made of each image that it was given.
+    """
 
     records: Array
     stream_cycles: Array
     seconds: float
+    loads: tuple[Loaded, ...] = ()
 
     @property
     def cycles(self) -> int:
@@ -53,6 +58,7 @@ class Window:
 class Rtl:
     """A design's RTL and memory images, and how its samples follow one another (as in `CycleSimulator`).
 
+    `image` is what an overlay loads before the first sample, one byte every `load_gap` cycles; it needs no `memories`.
     `checked` compiles the assertions in; `optimise` is the level of the C++ compiler; `keep` a folder to run in.
     """
 
@@ -66,6 +72,8 @@ class Rtl:
     optimise: str = "-O1"
     checked: bool = True
     keep: Path | None = field(default=None)
+    image: bytes = b""
+    load_gap: int = 1
 
     def run(self, inputs: Array, *, trace: bool = True, window: Window | None = None) -> RtlResult:
         """Run samples from reset, batch by batch.
@@ -76,24 +84,59 @@ class Rtl:
             window: draw a VCD of it.
 
         Raises:
-            CompileError: a tool is missing or fails, an assertion of the RTL fails, or a stream does not end.
+            CompileError: a tool is missing or fails, an assertion of the RTL fails, the loader refuses the image, or a
+                stream does not end.
         """
-        check_memories(self.design, self.memories)
+        loads = [Load(0, self.image, self.load_gap)] if self.design.memories == "overlay" else []
+        done = self._run(encode_streams(self.design, inputs, self.batch), loads, trace=trace, window=window)
+        for load in done.loads:
+            if not load.loaded:
+                raise load.refusal()
+        return done
+
+    def run_in_turn(self, turns: Sequence[tuple[bytes, Array]]) -> RtlResult:
+        """Load an image into an overlay, run its samples, load the next, and so on, all in one model.
+
+        Streams are numbered on. A turn whose image is refused does not run, nor do those behind it.
+        """
+        parts, loads, streams = [], [], 0
+        for image, inputs in turns:
+            loads.append(Load(streams, image, self.load_gap))
+            words = encode_streams(self.design, inputs, self.batch)
+            streams += int(words[0])
+            parts.append(words[1:])
+        return self._run(np.concatenate([np.array([streams], np.uint32), *parts]), loads)
+
+    def load(self, images: Sequence[bytes]) -> tuple[Loaded, ...]:
+        """Load one image after another into an overlay, and run nothing."""
+        loads = [Load(0, image, self.load_gap) for image in images]
+        return self._run(np.zeros(1, np.uint32), loads).loads
+
+    def _run(
+        self, tokens: Words, loads: Sequence[Load], *, trace: bool = True, window: Window | None = None
+    ) -> RtlResult:
+        """Run streams of tokens (`encode_streams`), with images before some of them."""
+        if self.design.memories == "baked":
+            check_memories(self.design, self.memories)
         drawn = window is not None
         program = build_model(self.design, self.rtl, waves=drawn, checked=self.checked, optimise=self.optimise)
         with self._folder() as folder:
             (folder / "mem").mkdir(exist_ok=True)
             for name, text in self.memories.items():
                 (folder / "mem" / name).write_text(text, encoding="utf-8")
-            encode_streams(self.design, inputs, self.batch).tofile(folder / "tokens.bin")
-            command = [str(program), "tokens.bin", "records.bin", str(int(trace))]
+            tokens.tofile(folder / "tokens.bin")
+            encode_loads(loads).tofile(folder / "loads.bin")
+            command = [str(program), "tokens.bin", "loads.bin", "records.bin", str(int(trace))]
             command += [str(self.gap), str(self.period), str(self.limit)]
             if window is not None:
                 command += [str(window.stream), str(window.start), str(window.stop), str(window.path.resolve())]
             (folder / "replay.sh").write_text(f'cd "$(dirname "$0")" && {shlex.join(command)}\n', encoding="utf-8")
             told = _execute(command, folder)
             records = np.fromfile(folder / "records.bin", record_type(self.design))
-        return RtlResult(records, np.array(told["cycles"], np.int64), float(told["seconds"]))
+        made = tuple(
+            Loaded(stream, cycles, bool(ok), fault, bool(room)) for stream, cycles, ok, fault, room in told["loads"]
+        )
+        return RtlResult(records, np.array(told["cycles"], np.int64), float(told["seconds"]), made)
 
     @contextmanager
     def _folder(self) -> Iterator[Path]:

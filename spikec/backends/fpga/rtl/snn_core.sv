@@ -23,6 +23,9 @@ module snn_core #(
     parameter int FIRE = 7,      // cycles of a fire pass
     parameter int BANK = 1024,
     parameter     STEM = "c0",
+    parameter int LOADED = 0,    // 1: the loader fills the memories, 0: the files STEM.* do
+    parameter int LOAD_WIDTH = 32,
+    parameter int LOAD_AW = 1,
     localparam int IW = 2 + IN_GW + IN_LANES,
     localparam int PW = MEMBRANE != 0 ? LANES * VB : LANES,
     localparam int OW = 2 + OUT_GW + PW
@@ -34,7 +37,11 @@ module snn_core #(
     output logic          pop,
     input  logic          room,
     output logic          push,
-    output logic [OW-1:0] push_token
+    output logic [OW-1:0] push_token,
+    input  logic          load_weights,
+    input  logic          load_neurons,
+    input  logic [LOAD_AW-1:0]    load_address,
+    input  logic [LOAD_WIDTH-1:0] load_word
 );
   localparam int GROUPS = BLOCKS * BLOCK;
   localparam int RL = BLOCKS * KEPT;
@@ -114,6 +121,9 @@ module snn_core #(
       endcase
     end
 
+  logic load_unused;  // the address of a larger memory
+  assign load_unused = &{1'b0, load_address};
+
   // Stages 1 to 5: row, address, memory, bank, word.
   logic [4:0] walks, fires, stops;
   logic [4:0][AW-1:0] bases;
@@ -133,10 +143,14 @@ module snn_core #(
     address2 <= WW'(32'(row1) * RL + 32'(count1));
   end
 
-  snn_weights #(.WIDTH(LANES * EB), .WORDS(WORDS), .BANK(BANK), .STEM(STEM)) weights (
+  snn_weights #(.WIDTH(LANES * EB), .WORDS(WORDS), .BANK(BANK), .STEM(STEM),
+                .LOADED(LOADED), .LOAD_WIDTH(LOAD_WIDTH)) weights (
       .clk(clk),
       .address(address2),
-      .word(word5)
+      .word(word5),
+      .load(load_weights),
+      .load_address(WW'(load_address)),
+      .load_word(load_word)
   );
 
   // Stages 5 to 11: the fire pass; which group, and what goes with it.
@@ -168,10 +182,14 @@ module snn_core #(
   logic [LANES*VB-1:0] states9;
   logic [LANES-1:0] spikes8, spikes9;
 
-  snn_rom #(.WIDTH(LANES * NB), .WORDS(GROUPS), .FILE({STEM, ".neurons.mem"})) neurons (
+  snn_memory #(.WIDTH(LANES * NB), .WORDS(GROUPS), .FILE({STEM, ".neurons.mem"}),
+               .LOADED(LOADED), .LOAD_WIDTH(LOAD_WIDTH)) neurons (
       .clk(clk),
       .address(group5),
-      .word(neurons7)
+      .word(neurons7),
+      .load(load_neurons),
+      .load_address(AW'(load_address)),
+      .load_word(load_word)
   );
 
   for (genvar p = 0; p < LANES; p++) begin : g_lane
@@ -226,6 +244,7 @@ module snn_core #(
       assert (!pop || ends || (!token[IW-1] && token[IN_LANES-1:0] != '0)) else $error("a token of no spikes");
       assert (!pop || ends || int'(token[IN_LANES+:IN_GW]) < IN_GROUPS) else $error("a group that is not there");
       assert (!(send9 && stop9)) else $error("two tokens in one cycle");
+      assert (!load_weights && !load_neurons) else $error("a memory is loaded while the core runs");
     end
 `endif
 endmodule
