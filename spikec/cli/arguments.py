@@ -114,6 +114,11 @@ def _compile(made: argparse.ArgumentParser) -> None:
         "-o", "--output", type=Path, metavar="DIR", help="where to write the artifact (default: build/TARGET)"
     )
     made.add_argument("--seed", type=int, default=0)
+    made.add_argument(
+        "--memories",
+        choices=("baked", "overlay"),
+        help="of an FPGA: in the bitstream (default), or loaded over the link",
+    )
     made.add_argument("--print-ir", action="store_true", help="print the graph before and after every pass")
     group = made.add_argument_group("where the target cannot say what was trained")
     group.add_argument("--reset", choices=("error", "hard", "exact"), default="error", help="soft reset")

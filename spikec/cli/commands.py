@@ -39,8 +39,9 @@ def compile_(words: Words, shown: Shown) -> int:
     if words.calibrate:
         inputs, labels = read_data(words, shown, words.calibrate, words.samples)
         calibrate = inputs if labels is None else (inputs, labels)
+    load, told = load_options(words, shown), shown.progress()
     options = CompileOptions(
-        load_options(words, shown), calibrate, words.steps, words.seed, choices, shown.progress(), shown.remark, watch
+        load, calibrate, words.steps, words.seed, choices, told, shown.remark, watch, words.memories
     )
     artifact = compile_model(words.model, words.target, own, options)
     path = artifact.write(words.output or Path("build") / words.target.replace(":", "-"))

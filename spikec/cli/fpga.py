@@ -60,7 +60,16 @@ def in_words(facts: Mapping[str, Any]) -> list[str]:
         f"cycles a step by layer: {cycles}; {fit['mhz_assumed'] * 1e6 / slowest:.0f} steps a second at an assumed "
         f"{fit['mhz_assumed']} MHz (activity {fit['activity']})",
         f"{stored}; image.bin {bits['image'] // 8} bytes",
+        _filled(fit),
     ]
+
+
+def _filled(fit: Mapping[str, Any]) -> str:
+    """Say how the memories are filled, and how long that takes."""
+    if fit.get("memories", "baked") == "baked":
+        return "memories: baked into the bitstream"
+    cycles, mhz = fit["load_cycles"], fit["mhz_assumed"]
+    return f"memories: overlay, image.bin over the link: {cycles} cycles at a byte a cycle ({cycles / mhz:.1f} us)"
 
 
 def show_report(shown: Shown, facts: Mapping[str, Any], made: Mapping[str, Any]) -> None:

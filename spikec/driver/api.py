@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from spikec.compiler.artifact import Artifact
 from spikec.compiler.context import Progress, Quiet
+from spikec.compiler.cores import Memories
 from spikec.compiler.diagnostics import Sink, ignore
 from spikec.compiler.ir import Graph
 from spikec.compiler.pipeline import Pass, Step
@@ -35,6 +36,7 @@ def compile(
     weights: str | Path | None = None,
     nir: Mapping[str, Any] | None = None,
     choices: Choices | None = None,
+    memories: Memories | None = None,
     progress: Progress | None = None,
     remark: Sink = ignore,
     watch: Callable[[Step], None] = lambda _: None,
@@ -55,6 +57,7 @@ def compile(
         weights: state dict for FILE.py:OBJECT.
         nir: what NIR leaves open, by name (`spikec.frontends.nir.NirOptions`).
         choices: what may be given up where the target cannot say it.
+        memories: of an FPGA: `baked` into the bitstream, or `overlay`, loaded over the link (None: baked).
         progress: shows how far the work has come.
         remark: told about remarks and warnings.
         watch: sees the graph before and after every pass.
@@ -66,7 +69,8 @@ def compile(
         CompileError: with every reason.
     """
     load = LoadOptions(example, time_axis, dt, readout, weights, nir=dict(nir or {}))
-    options = CompileOptions(load, calibrate, steps, seed, choices or Choices(), progress or Quiet(), remark, watch)
+    shown, given_up = progress or Quiet(), choices or Choices()
+    options = CompileOptions(load, calibrate, steps, seed, given_up, shown, remark, watch, memories)
     return compile_model(model, target, passes, options)
 
 

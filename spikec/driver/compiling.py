@@ -13,6 +13,7 @@ import numpy as np
 from spikec.compiler.artifact import Artifact
 from spikec.compiler.backend import MapsByActivity
 from spikec.compiler.context import Calibration, Context, Progress, Quiet
+from spikec.compiler.cores import Memories
 from spikec.compiler.diagnostics import CompileError, Diagnostic, Findings, Severity, Sink, fail, ignore
 from spikec.compiler.ir import Graph
 from spikec.compiler.ops import Input, Output
@@ -34,7 +35,7 @@ class CompileOptions:
 
     calibrate: samples (N, T, *shape) with or without labels (`spikec.driver.data.calibration`). steps: for how many
     steps a static input is repeated. choices: what may be given up where the target cannot say it. watch: sees every
-    graph. See LoadOptions for `load`.
+    graph. memories: how an FPGA's are filled (None: baked). See LoadOptions for `load`.
     """
 
     load: LoadOptions = field(default_factory=LoadOptions)
@@ -45,6 +46,7 @@ class CompileOptions:
     progress: Progress = field(default_factory=Quiet)
     remark: Sink = ignore
     watch: Callable[[Step], None] = lambda _: None
+    memories: Memories | None = None
 
 
 def compile_model(model: Any, target: str, passes: str | Sequence[Pass], options: CompileOptions) -> Artifact:
@@ -55,7 +57,7 @@ def compile_model(model: Any, target: str, passes: str | Sequence[Pass], options
     """
     from spikec.passes import ALL
 
-    way = route(target, options.choices)
+    way = route(target, options.choices, options.memories)
     own = parse(passes, ALL) if isinstance(passes, str) else tuple(passes)
     data = calibration(options.calibrate, options.load.time_axis)
     told = Findings()

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from spikec.backends.fpga.backend import design_of
+from spikec.backends.fpga.backend import IMAGE, design_of
 from spikec.compiler.artifact import Artifact
 from spikec.compiler.cores import END, END_CLEAR, SPIKES, VALUES, Design, EventCore
 from spikec.compiler.diagnostics import CompileError, fail
@@ -47,7 +47,7 @@ class CycleRunner:
 
 @dataclass(frozen=True, eq=False)
 class RtlRunner:
-    """Runs an artifact's own RTL and memory images in Verilator, each sample from reset."""
+    """Runs an artifact's own RTL in Verilator with its memory images, or with `image.bin` loaded into an overlay."""
 
     artifact: Artifact
     design: Design
@@ -59,7 +59,7 @@ class RtlRunner:
         files = self.artifact.files
         rtl = {name[4:]: data.decode() for name, data in files.items() if name.startswith("rtl/")}
         memories = {name[4:]: data.decode() for name, data in files.items() if name.startswith("mem/")}
-        done = Rtl(self.design, rtl, memories).run(inputs)
+        done = Rtl(self.design, rtl, memories, image=files[IMAGE]).run(inputs)
         traces = layer_outputs(self.design, done.records, len(inputs), inputs.shape[1])
         last = traces[f"s/{self.design.layers[-1][0].layer}"]
         outputs = last.reshape(*last.shape[:2], *self.design.output_shape)

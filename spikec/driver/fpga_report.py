@@ -64,6 +64,8 @@ def measure_artifact(
             name: float(np.quantile(done.latency, part)) for name, part in (("p50", 0.5), ("p99", 0.99), ("max", 1))
         },
         "mhz_assumed": mhz,
+        "memories_filled": simulator.design.memories,
+        "load_cycles": artifact.facts["fpga"].get("load_cycles", 0),
         "cores": [_core(core, done.activity[core.name]) for core in simulator.design.cores],
         "memories": [{**asdict(traffic), "bits": traffic.bits} for traffic in done.memories],
         "queues": [

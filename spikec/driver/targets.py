@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import astuple, dataclass, replace
+from typing import get_args
 
 from spikec.compiler.backend import Backend
+from spikec.compiler.cores import Memories
 from spikec.compiler.diagnostics import fail
 from spikec.compiler.pipeline import Pass
 from spikec.compiler.target import Choices, Target
@@ -31,14 +33,15 @@ NETX_WORDS = (
 )
 
 
-def route(target: str, choices: Choices) -> Route:
-    """Give the route to a target.
+def route(target: str, choices: Choices, memories: Memories | None = None) -> Route:
+    """Give the route to a target; `memories` is for FPGAs (None: baked).
 
     Raises:
-        CompileError: there is no such target.
+        CompileError: there is no such target, or it has no such choice.
     """
     from spikec.passes import ALL
 
+    _check_memories(target, memories)
     if target in ("loihi2", "loihi2:netx"):
         from spikec.backends.loihi.backend import NETX_TARGET, TARGET, LoihiBackend
 
@@ -56,7 +59,19 @@ def route(target: str, choices: Choices) -> Route:
         from spikec.backends.fpga.backend import FpgaBackend
         from spikec.backends.fpga.boards import BOARDS as KNOWN
 
-        board = FpgaBackend(KNOWN[target.partition(":")[2]])
+        board = FpgaBackend(KNOWN[target.partition(":")[2]], memories=memories or "baked")
         return Route(board, (ALL["fold"](),), (ALL["quantize"](),), replace(board.target, choices=choices))
     help = f"known: {', '.join(NAMES)}; `spikec targets` describes them"
     raise fail("target/unknown", f"there is no target '{target}'", help=help)
+
+
+def _check_memories(target: str, memories: str | None) -> None:
+    """Refuse a way to fill memories that is not known, or for a target that has none to fill."""
+    if memories is None:
+        return
+    if memories not in get_args(Memories):
+        help = f"known: {', '.join(get_args(Memories))}"
+        raise fail("target/unknown-memories", f"memories cannot be '{memories}'", help=help)
+    if target in NAMES and not target.startswith("fpga:"):
+        message = f"'{memories}' is a choice for the memories of an FPGA; '{target}' has none to fill"
+        raise fail("target/memories", message, help="leave it out, or compile for a board: -t fpga:ulx3s-85f")

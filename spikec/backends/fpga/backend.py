@@ -16,7 +16,7 @@ from spikec.backends.fpga.layout.reader import read_cores
 from spikec.backends.fpga.mapping import Mapped, choose
 from spikec.backends.fpga.top import rtl_files
 from spikec.compiler.artifact import Artifact
-from spikec.compiler.cores import Design, Link
+from spikec.compiler.cores import Design, Link, Memories, load_cycles
 from spikec.compiler.diagnostics import CompileError, Diagnostic, Severity, fail
 from spikec.compiler.fixed import fpga_arithmetic
 from spikec.compiler.ir import Graph
@@ -55,10 +55,13 @@ class FpgaBackend:
     """Emits a network for the spike core on a board.
 
     `activity`: spikes a step that each node sends on the user's samples, by name; None takes a tenth of the neurons.
+    `memories`: `baked` into the bitstream, or an `overlay` that takes `image.bin` over the link: any network of one
+    geometry, without another synthesis.
     """
 
     board: Board
     activity: Mapping[str, float] | None = None
+    memories: Memories = "baked"
 
     @property
     def name(self) -> str:
@@ -86,20 +89,22 @@ class FpgaBackend:
         if any(finding.severity is Severity.ERROR for finding in found):
             return
         try:
-            choose(graph, self.board, self.activity)
+            choose(graph, self.board, self.activity, self.memories)
         except CompileError as error:
             yield from error.diagnostics
 
     def emit(self, graph: Graph) -> Artifact:
         """Make the artifact; called only when `check` found no error.
 
-        Files: `graph.spk`, `image.bin` and `mem/*.mem` (the memories, docs/fpga-layout.md), `design.json` (cores and
-        links) and `rtl/*.sv`. Facts: the cores with their memories and cycles, the board's use, bits on the target.
+        Files: `graph.spk`, `image.bin` and `mem/*.mem` (the memories, docs/fpga-layout.md; no `mem/` in an overlay),
+        `design.json` (cores and links) and `rtl/*.sv`. Facts: the cores with their memories and cycles, the board's
+        use, bits on the target.
         """
-        mapped = choose(graph, self.board, self.activity)
+        mapped = choose(graph, self.board, self.activity, self.memories)
         design = mapped.design
         made = {GRAPH: dumps(graph), IMAGE: write(segments(design)), DESIGN: design_json(design)}
-        made |= {f"mem/{name}": text.encode() for name, text in mem_files(design)}
+        if self.memories == "baked":
+            made |= {f"mem/{name}": text.encode() for name, text in mem_files(design)}
         made |= {f"rtl/{name}": text.encode() for name, text in rtl_files(design).items()}
         return Artifact(self.name, made, self._facts(graph, mapped, made))
 
@@ -154,6 +159,8 @@ def fit_report(mapped: Mapped, board: Board) -> dict[str, Any]:
         "luts_estimated": [luts, board.luts],
         "dsps": [sum(cost.dsps for cost in costs), board.dsps],
         "mhz_assumed": board.mhz,
+        "memories": design.memories,
+        "load_cycles": load_cycles(image_bytes(segments(design))) if design.memories == "overlay" else 0,
         "activity": "measured on samples" if mapped.measured else "assumed: a tenth of the neurons",
         "spikes_a_step": [round(spikes, 3) for spikes in mapped.spikes],
         "cycles_a_step": [round(cycles, 1) for cycles in mapped.cycles],
@@ -171,6 +178,7 @@ def design_json(design: Design) -> bytes:
         "output": design.output,
         "cores": [[core.name, core.layer] for core in design.cores],
         "links": [[list(link.sources), list(link.targets), link.depth] for link in design.links],
+        "memories": design.memories,
     }
     return (json.dumps(body, indent=1) + "\n").encode()
 
@@ -199,6 +207,7 @@ def design_of(artifact: Artifact) -> Design:
             tuple(body["output_shape"]),
             body["output"],
             body["name"],
+            body.get("memories", "baked"),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise fail("fpga/bad-design", f"not a design: {error!r}", DESIGN, "compile again") from error

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 class Memory:
     """Block memory of a family: its size and the shapes (depth, width) that one block can take.
 
-    `initialised`: whether the bitstream can fill it; else weights are loaded over the link after configuration.
+    `tables_written`: whether the family's look-up tables can be small memories that are written (else flip-flops are).
     """
 
     kilobits: int
     shapes: tuple[tuple[int, int], ...]
-    initialised: bool = True
+    tables_written: bool = True
 
     def blocks(self, words: int, width: int) -> int:
         """Give how many blocks hold `words` words of `width` bits, in the shape that needs the fewest."""
@@ -29,7 +29,7 @@ EBR = Memory(18, ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384
 BSRAM = Memory(18, ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1)))
 """Gowin's block SRAM: 18 Kb."""
 
-ICE_EBR = Memory(4, ((256, 16), (512, 8), (1024, 4), (2048, 2)))
+ICE_EBR = Memory(4, ((256, 16), (512, 8), (1024, 4), (2048, 2)), tables_written=False)
 """iCE40's embedded block RAM: 4 Kb."""
 
 RAMB18 = Memory(18, ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1)))

@@ -3,6 +3,9 @@
 Weight memories lie in block memories, whole banks at a time: their count is exact. Neuron memories, membranes and
 queues are shallow: up to 64 words they are counted as tables of logic (a table of 4 inputs holds 16 bits), deeper ones
 as block memories. Logic beside memories is an estimate, fitted to a prototype of the core.
+
+In an overlay the neuron memories are written, and there is a loader; its tables are fitted to yosys's count for ECP5
+and iCE40 (4 to 24 segments, words of 256 to 2048 bits).
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from spikec.backends.fpga.boards import Board
-from spikec.compiler.cores import Design, EventCore, Link
+from spikec.compiler.cores import Design, EventCore, Link, Memories
 
 SHALLOW = 64
 """Up to so many words a memory is made of logic."""
@@ -21,6 +24,15 @@ LUTS_PER_CORE = 450
 """Front end, address generation, bank choice."""
 LUTS_PER_BANK_BIT = 0.5
 """Of the choice between banks, for each bit of a word and bank."""
+WRITTEN = 1.5
+"""Tables of a memory that is written for each of one that is only read: the ports of a slice of ECP5."""
+WRITTEN_WORDS = 4
+"""Up to so many written words lie in flip-flops where tables cannot be written; yosys prefers a block beyond."""
+SEGMENTS_PER_CORE = 4
+LOADER_LUTS = 500
+LOADER_LUTS_PER_SEGMENT = 6
+LOADER_CELLS_PER_SEGMENT = 64
+"""A segment's CRC where it lies in flip-flops."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +52,12 @@ class Cost:
         return self.weight_blocks + self.neuron_blocks + self.membrane_blocks
 
 
-def core_cost(core: EventCore, board: Board) -> Cost:
+def core_cost(core: EventCore, board: Board, memories: Memories = "baked") -> Cost:
     """Count one core."""
     memory = board.memory
     weights = core.banks * memory.blocks(core.bank_words, core.weight_word_bits)
-    neurons, neuron_luts = _either(core.groups, core.neuron_word_bits, board)
+    place = _either if memories == "baked" else _written
+    neurons, neuron_luts = place(core.groups, core.neuron_word_bits, board)
     membranes, membrane_luts = _either(core.groups, core.sum_bits, board)
     luts = LUTS_PER_CORE + LUTS_PER_LANE * core.lanes + neuron_luts + core.lanes * membrane_luts
     if core.banks > 1:
@@ -61,12 +74,22 @@ def queue_luts(link: Link, width: int) -> int:
 
 
 def design_cost(design: Design, board: Board) -> tuple[tuple[Cost, ...], int]:
-    """Count every core; and the tables of all queues."""
-    queues = queue_luts(design.links[0], 2 + design.in_lanes + (design.input_groups - 1).bit_length())
+    """Count every core; and the tables of all queues and of the loader."""
+    queues = loader_luts(design, board) if design.memories == "overlay" else 0
+    queues += queue_luts(design.links[0], 2 + design.in_lanes + (design.input_groups - 1).bit_length())
     for link, layer in zip(design.links[1:], design.layers, strict=True):
         width = 2 + layer[0].payload_bits + (sum(core.groups for core in layer) - 1).bit_length()
         queues += queue_luts(link, width) * (2 if len(layer) > 1 else 1)
-    return tuple(core_cost(core, board) for core in design.cores), queues
+    return tuple(core_cost(core, board, design.memories) for core in design.cores), queues
+
+
+def loader_luts(design: Design, board: Board) -> int:
+    """Count the loader; the register that gathers a word counts where a flip-flop takes a table's place."""
+    count = SEGMENTS_PER_CORE * len(design.cores)
+    if board.memory.tables_written:
+        return LOADER_LUTS + LOADER_LUTS_PER_SEGMENT * count
+    widest = max(max(core.weight_word_bits, core.neuron_word_bits) for core in design.cores)
+    return LOADER_LUTS + LOADER_CELLS_PER_SEGMENT * count + widest
 
 
 def step_cycles(core: EventCore, spikes: float) -> float:
@@ -78,6 +101,16 @@ def _either(words: int, width: int, board: Board) -> tuple[int, int]:
     """Give block memories and tables of a memory: one of the two is 0."""
     if words <= SHALLOW:
         return 0, -(-words // LUT_BITS) * width
+    return board.memory.blocks(words, width), 0
+
+
+def _written(words: int, width: int, board: Board) -> tuple[int, int]:
+    """Give block memories and tables (or flip-flops) of a memory that is written: one of the two is 0."""
+    if board.memory.tables_written:
+        blocks, luts = _either(words, width, board)
+        return blocks, int(WRITTEN * luts)
+    if words <= WRITTEN_WORDS:
+        return 0, words * width
     return board.memory.blocks(words, width), 0
 
 
