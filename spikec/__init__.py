@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from spikec.driver.api import load as load
     from spikec.driver.api import run as run
     from spikec.driver.api import verify as verify
+    from spikec.passes.sbc import SBC as SBC
     from spikec.runtime.events import bin_events as bin_events
 
 __version__ = "0.1.0"
 
 _WHERE = {
+    "SBC": "spikec.passes.sbc",
     "Artifact": "spikec.compiler.artifact",
     "read": "spikec.compiler.artifact",
     "CompileError": "spikec.compiler.diagnostics",
@@ -36,6 +38,7 @@ _WHERE = {
     "bin_events": "spikec.runtime.events",
 }
 __all__ = [
+    "SBC",
     "Artifact",
     "Choices",
     "CompileError",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import MISSING, Field, asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -170,10 +170,18 @@ def passes(words: Words, shown: Shown) -> int:
 
     rows = []
     for name, cls in sorted(ALL.items()):
-        options = ", ".join(f"{f.name.replace('_', '-')}={f.default}" for f in fields(cls))
+        options = ", ".join(_option(f) for f in fields(cls))
         rows.append((name, cls.description, options))
     shown.table("passes", ["name", "what it does", "options"], rows)
     return 0
+
+
+def _option(option: Field[Any]) -> str:
+    """Give an option with its default as it is written in a pipeline; one without must be given."""
+    from spikec.compiler.spec import as_text
+
+    name = option.name.replace("_", "-")
+    return name if option.default is MISSING else f"{name}={as_text(option.default)}"
 
 
 def targets(words: Words, shown: Shown) -> int:
@@ -260,7 +268,11 @@ def _value(text: str) -> Any:
 
 
 def _show_artifact(shown: Shown, facts: Mapping[str, Any], target: str) -> None:
-    """Show the core table of a chip."""
+    """Show what compression did, and the core table of a chip."""
+    if "compression" in facts:
+        from spikec.cli.compression import show_compression
+
+        show_compression(shown, facts["compression"])
     if "fpga" in facts:
         from spikec.cli.fpga import show_fit
 

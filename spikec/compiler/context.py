@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, TypeVar
 
 from spikec.compiler.diagnostics import Sink, ignore
 from spikec.compiler.runner import Runner
@@ -13,6 +13,9 @@ from spikec.compiler.target import Target
 from spikec.compiler.weights import Array
 
 T = TypeVar("T")
+
+Facts = Callable[[Mapping[str, Any]], None]
+"""Where a pass puts what it measured: plain data (strings, numbers, lists, mappings) for the artifact's manifest."""
 
 
 class Progress(Protocol):
@@ -60,9 +63,16 @@ class Calibration:
     labels: Array | None = None
 
 
+def forget(_: Mapping[str, Any]) -> None:
+    """Drop what a pass measured."""
+
+
 @dataclass(frozen=True, eq=False)
 class Context:
-    """Seed, calibration data, the target's description, a runner for float and one for fixed graphs, and two sinks."""
+    """Seed, calibration data, the target's description, a runner for float and for fixed graphs, and three sinks.
+
+    `fact` takes what a pass reports as data, with `pass` for its name; the driver keeps it in the manifest.
+    """
 
     seed: int = 0
     calibration: Calibration | None = None
@@ -70,3 +80,8 @@ class Context:
     runner: Runner | None = None
     progress: Progress = field(default_factory=Quiet)
     remark: Sink = ignore
+    fact: Facts = forget
+
+    def quiet(self) -> Context:
+        """Give the same context with progress that shows nothing."""
+        return replace(self, progress=Quiet())

@@ -99,7 +99,7 @@ def build(name: str, options: Mapping[str, Any], known: Registry) -> Pass:
 def describe(step: Pass) -> str:
     """Give the text form of a pass: its name, and the options that differ from their defaults."""
     changed = [
-        f"{f.name.replace('_', '-')}={_text(getattr(step, f.name))}"
+        f"{f.name.replace('_', '-')}={as_text(getattr(step, f.name))}"
         for f in fields(cast(Any, step))
         if getattr(step, f.name) != f.default
     ]
@@ -186,7 +186,8 @@ def _first_fit(value: Any, kinds: list[Any]) -> Any:
     raise ValueError("; ".join(problems))
 
 
-def _text(value: Any) -> str:
+def as_text(value: Any) -> str:
+    """Give the text form of an option's value."""
     if isinstance(value, tuple):
         return "+".join(map(str, value))
     if isinstance(value, bool) or value is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
@@ -25,7 +25,15 @@ from spikec.compiler.verify import is_fixed
 from spikec.driver import measure
 from spikec.driver.activity import activity
 from spikec.driver.data import calibration, check_labels, flatten_for, repeat_static
-from spikec.driver.load import QUANTIZED_FILE, TRAINED_FILE, LoadOptions, Model, load_model, with_example
+from spikec.driver.load import (
+    COMPRESSED_FILE,
+    QUANTIZED_FILE,
+    TRAINED_FILE,
+    LoadOptions,
+    Model,
+    load_model,
+    with_example,
+)
 from spikec.driver.targets import Route, route
 
 
@@ -69,7 +77,8 @@ def compile_model(model: Any, target: str, passes: str | Sequence[Pass], options
     load = options.load if data is None else with_example(options.load, data.inputs, options.steps)
     loaded = load_model(model, load, remark=remark)
     data = _fitting(data, loaded, options)
-    context = Context(options.seed, data, way.description, measure.runner(), options.progress, remark)
+    reports: list[Mapping[str, Any]] = []
+    context = Context(options.seed, data, way.description, measure.runner(), options.progress, remark, reports.append)
     seen: dict[str, Graph] = {}
     graph, steps = _lower(loaded, way, own, context, options, seen)
     way = _measured(way, graph, data)
@@ -86,13 +95,18 @@ def compile_model(model: Any, target: str, passes: str | Sequence[Pass], options
         "seed": options.seed,
         "remarks": [*artifact.facts.get("remarks", []), *(_plain(finding) for finding in told)],
     }
+    if reports:
+        facts["compression"] = [dict(report) for report in reports]
     measured = measure.on_samples(loaded.graph, graph, artifact, data, options.progress) if data is not None else None
     if measured is not None:
         facts["measured"] = measured
         options.remark(Diagnostic("compile/measured", measure.in_words(measured), severity=Severity.REMARK))
     files = dict(artifact.files)
-    if not is_fixed(loaded.graph):
+    compressed = seen[reports[-1]["pass"]] if reports else None
+    if not is_fixed(loaded.graph) or compressed is not None:
         files[TRAINED_FILE] = dumps(loaded.graph)
+    if compressed is not None and not is_fixed(loaded.graph):
+        files[COMPRESSED_FILE] = dumps(compressed)
     if "quantize" in seen:
         files[QUANTIZED_FILE] = dumps(seen["quantize"])
     return Artifact(artifact.target, files, facts)

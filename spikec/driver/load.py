@@ -24,6 +24,7 @@ from spikec.driver.data import as_network_input
 
 GRAPH_FILE = "graph.spk"
 TRAINED_FILE = "trained.spk"
+COMPRESSED_FILE = "compressed.spk"
 QUANTIZED_FILE = "quantized.spk"
 KINDS = ".spk, .nir, .net, an artifact's directory, or FILE.py:OBJECT with --weights"
 

@@ -65,9 +65,9 @@ def on_samples(
     """Compare the trained with the compiled network on samples: output spikes that differ, classes, accuracy.
 
     For a target that others read (NIR), also with what a reader of the plain file would build. None where the network
-    came in integers, so that there is nothing to compare with.
+    came in integers and stayed as it was, so that there is nothing to compare with.
     """
-    if is_fixed(trained):
+    if trained is compiled:
         return None
     views = {"compiled": compiled}
     if artifact.target == "nir":
@@ -78,7 +78,7 @@ def on_samples(
     for start in progress.track(range(0, len(data.inputs), BATCH), "measuring on samples"):
         inputs = data.inputs[start : start + BATCH]
         labels = None if data.labels is None else data.labels[start : start + BATCH]
-        before = Reference().run(trained, inputs)
+        before = run_aligned(trained, inputs, runner())
         for name, graph in views.items():
             totals[name].add(before, run_aligned(graph, inputs, runner()), labels)
     return {

@@ -22,7 +22,9 @@ from spikec.compiler.verify import is_fixed
 from spikec.compiler.weights import Array
 from spikec.driver.data import check_labels, to_array
 from spikec.driver.load import (
+    COMPRESSED_FILE,
     QUANTIZED_FILE,
+    TRAINED_FILE,
     LoadOptions,
     Model,
     compiled_graph,
@@ -137,11 +139,14 @@ def build_rungs(loaded: Model, artifact: Artifact | None, options: VerifyOptions
         if loaded.native is not None:
             rungs.append(Rung("framework", loaded.native))
         rungs.append(_on_reference("float reference", loaded.graph, "framework"))
+    if artifact is not None and COMPRESSED_FILE in artifact.files:
+        compressed = loads(artifact.files[COMPRESSED_FILE], COMPRESSED_FILE)
+        rungs.append(_on_reference("compressed", compressed, "float reference"))
     if artifact is not None and artifact.target == "nir":
-        return (*rungs, *_nir_rungs(artifact, options))
+        return (*rungs, *_nir_rungs(artifact, options, rungs[-1].name))
     fixed = loaded.graph if artifact is None else compiled_graph(artifact)
     if is_fixed(fixed):
-        rungs.extend(_fixed_rungs(loaded.graph, fixed, artifact, options))
+        rungs.extend(_fixed_rungs(loaded.graph, fixed, artifact, options, rungs[-1].name if rungs else ""))
     return tuple(rungs)
 
 
@@ -156,14 +161,20 @@ def _on_reference(
     return Rung(name, run, against, exact, keys)
 
 
-def _fixed_rungs(loaded: Graph, fixed: Graph, artifact: Artifact | None, options: VerifyOptions) -> list[Rung]:
-    """Integers: as quantized (no latency), as lowered, in the engine, in Lava or on the spike core."""
+def _fixed_rungs(
+    loaded: Graph, fixed: Graph, artifact: Artifact | None, options: VerifyOptions, above: str
+) -> list[Rung]:
+    """Integers: as quantized (no latency) or as they came, as lowered, in the engine, in Lava or on the spike core."""
     states = state_keys(fixed)
     rungs = []
     if artifact is not None and QUANTIZED_FILE in artifact.files:
         quantized = loads(artifact.files[QUANTIZED_FILE], QUANTIZED_FILE)
-        rungs.append(_on_reference("quantized", quantized, "float reference", spike_keys(loaded, quantized)))
-    rungs.append(_on_reference("fixed reference", fixed, "quantized" if rungs else "", states, exact=bool(rungs)))
+        rungs.append(_on_reference("quantized", quantized, above, spike_keys(loaded, quantized)))
+    if artifact is not None and is_fixed(loaded) and TRAINED_FILE in artifact.files:
+        rungs.append(_on_reference("uncompressed", loaded, ""))
+        rungs.append(_on_reference("fixed reference", fixed, "uncompressed", states))
+    else:
+        rungs.append(_on_reference("fixed reference", fixed, "quantized" if rungs else "", states, exact=bool(rungs)))
     rungs.append(Rung("engine", _aligned_run(fixed, Engine()), "fixed reference", True, states))
     if artifact is not None and artifact.target.startswith("fpga:"):
         from spikec.driver.fpga import fpga_rungs
@@ -210,7 +221,7 @@ def _aligned_run(graph: Graph, chosen: Runner) -> Callable[[Array], Result]:
     return run
 
 
-def _nir_rungs(artifact: Artifact, options: VerifyOptions) -> list[Rung]:
+def _nir_rungs(artifact: Artifact, options: VerifyOptions, above: str) -> list[Rung]:
     """What our own reader, and what any other, makes of the file."""
     from spikec.backends.nir import as_read_by_others
     from spikec.driver.nirfile import read_back
@@ -218,8 +229,8 @@ def _nir_rungs(artifact: Artifact, options: VerifyOptions) -> list[Rung]:
     ours = read_back(artifact, options.remark)
     plain = as_read_by_others(compiled_graph(artifact))
     return [
-        _on_reference("NIR read back", ours, "float reference"),
-        _on_reference("NIR as others read it", plain, "float reference"),
+        _on_reference("NIR read back", ours, above),
+        _on_reference("NIR as others read it", plain, above),
     ]
 
 

@@ -1,0 +1,121 @@
+"""What comes before compression: layers are chosen, kept within the memory bound, their Hessians made in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from spikec.compiler.context import Context
+from spikec.compiler.diagnostics import Diagnostic, Findings, fail, remark
+from spikec.compiler.ir import Graph
+from spikec.compiler.ops import Linear
+from spikec.compiler.weights import Array, Dense, unwrapped
+from spikec.passes.sbc.collect import Part, Way, collect, hessian_bytes, ways
+from spikec.passes.sbc.kernels import order_bytes
+from spikec.passes.sbc.layers import Layer, find
+from spikec.passes.sbc.options import MIB, skipped
+
+FACTOR_BYTES = 24
+"""Bytes for each entry of a Hessian while it is factorised (issue of the spec: performance.md C)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Planned:
+    """A layer that will be compressed, and its ways."""
+
+    layer: Layer
+    ways: tuple[Way, ...]
+
+
+def choose(graph: Graph, skip: Iterable[str], name: str, ctx: Context, found: Findings) -> tuple[Layer, ...]:
+    """Give the layers to compress; faults of the choice go to `found`, and each layer left out is remarked upon."""
+    layers = find(graph)
+    if not layers:
+        found(Diagnostic(f"{name}/no-weights", "the network has no layer with weights", graph.name))
+    left = skipped(layers, skip, found)
+    for layer in layers:
+        if layer.name in left:
+            ctx.remark(remark(f"{name}/skipped", "left as it is, as was asked for", layer.nodes[0].where))
+    chosen = tuple(layer for layer in layers if layer.name not in left)
+    if layers and not chosen:
+        found(Diagnostic(f"{name}/nothing-left", "every layer is skipped", graph.name, "skip fewer"))
+    for layer in chosen:
+        if not isinstance(unwrapped(layer.op.weight), Dense):
+            message = f"{layer.op.weight.encoding} weights lie on a grid, on which {name} cannot put them back yet"
+            found(Diagnostic(f"{name}/on-grid", message, layer.nodes[0].where, f"leave it out: skip={layer.name}"))
+        for node in layer.nodes:
+            delays = node.op.delays if isinstance(node.op, Linear) else None
+            if delays is not None and np.any(delays != delays[:1]):
+                message = "the delays of its synapses differ between its rows, which then share no Hessian"
+                found(Diagnostic(f"{name}/delays", message, node.where, f"leave it out: skip={layer.name}"))
+    return chosen
+
+
+def planned(graph: Graph, layers: Sequence[Layer], name: str, ctx: Context, *, filtered: bool) -> tuple[Planned, ...]:
+    """Give the layers with their responses."""
+    return tuple(Planned(layer, ways(graph, layer, ctx, filtered=filtered)) for layer in layers)
+
+
+def refuse_large(planned: Sequence[Planned], memory: int, name: str, threads: int) -> None:
+    """Refuse layers whose Hessian cannot be worked on within `memory` MiB, all at once and before any work.
+
+    Raises:
+        CompileError: one diagnostic a layer, with what it needs.
+    """
+    found = Findings()
+    for one in planned:
+        need = largest_need(one, threads)
+        if need > memory * MIB:
+            text = f"its {one.layer.columns} inputs need {-(-need // MIB)} MiB, and {memory} are allowed"
+            help = f"allow them: {name}{{memory={-(-need // MIB)}}}, or leave it out: skip={one.layer.name}"
+            found(Diagnostic(f"{name}/memory", text, one.layer.nodes[0].where, help))
+    found.raise_errors()
+
+
+def largest_need(one: Planned, threads: int) -> int:
+    """Give the bytes that a layer needs at its worst: its sums, and one of them being factorised or ordered."""
+    size = one.layer.columns
+    return hessian_bytes(one.layer, one.ways) + max((FACTOR_BYTES - 8) * size**2, order_bytes(size, threads))
+
+
+def batches(
+    graph: Graph, planned: Sequence[Planned], inputs: Array | None, ctx: Context, memory: int, name: str, threads: int
+) -> Iterator[tuple[Planned, tuple[Part, ...]]]:
+    """Give every layer with its Hessians, in order; those of as many layers are held as half the memory takes.
+
+    So one run of the dense network is the rule; more are remarked upon. Without inputs no Hessian is made.
+    """
+    if inputs is None:
+        yield from ((one, ()) for one in planned)
+        return
+    waiting, runs = list(planned), 0
+    while waiting:
+        now, held = [waiting.pop(0)], 0
+        held = hessian_bytes(now[0].layer, now[0].ways)
+        while waiting:
+            more = hessian_bytes(waiting[0].layer, waiting[0].ways)
+            if held + more > memory * MIB // 2:
+                break
+            now.append(waiting.pop(0))
+            held += more
+        runs += 1
+        left = max(memory * MIB // 8, memory * MIB - held)
+        made = collect(graph, [(one.layer, one.ways) for one in now], ctx, inputs, left)
+        for one in now:
+            yield one, made.pop(one.layer.name)
+    if runs > 1:
+        text = f"the network ran {runs} times on the calibration data, for its Hessians pass {memory // 2} MiB"
+        ctx.remark(remark(f"{name}/runs", text, graph.name, f"{name}{{memory=...}} allows more"))
+
+
+def check_target(bits: int | None, ctx: Context, graph: Graph, name: str) -> None:
+    """Refuse what the target cannot use.
+
+    Raises:
+        CompileError: the target's weights have fewer bits than was asked for.
+    """
+    if ctx.target is not None and bits is not None and bits > ctx.target.weight_bits:
+        message = f"{ctx.target.name} has weights of {ctx.target.weight_bits} bits, not of {bits}"
+        raise fail(f"{name}/target", message, graph.name, f"ask for {ctx.target.weight_bits} bits or fewer")

@@ -1,0 +1,142 @@
+"""The pass `sbc`: prunes a trained network in one shot, float or in integers, and says what that costs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
+
+from spikec.compiler.context import Context
+from spikec.compiler.diagnostics import Findings, remark, warning
+from spikec.compiler.ir import Graph, Node
+from spikec.compiler.weights import Array
+from spikec.passes.sbc.allocation import removed
+from spikec.passes.sbc.encode import pruned_weight
+from spikec.passes.sbc.layers import Layer
+from spikec.passes.sbc.options import MIB, given_sparsities, pairs
+from spikec.passes.sbc.plan import batches, choose, planned, refuse_large
+from spikec.passes.sbc.pruning import How, Pruned, prune
+from spikec.passes.sbc.record import samples
+from spikec.passes.sbc.report import as_remark, chosen_samples, facts, measure, totals
+from spikec.passes.surgery import edit, put
+
+
+@dataclass(frozen=True)
+class SBC:
+    """Prune to a sparsity by Spiking Brain Compression (methods.md 1): the weights that the membranes miss least go.
+
+    Every layer's Hessian is 2 (MX)^T (MX), X what the layer reads on calibration data and M the membrane's filter
+    without its reset; from it follow which weights go and what the others become to make up for them.
+
+    sparsity: the share of weights that goes, of all layers that have none of their own. allocation: how many each
+    layer loses, by LAMP scores |w|^power or the same share of each. layers: sparsities of single layers,
+    `fc1:0.5+fc2:0.9`. skip: layers to leave as they are, `first`, `last`, names or patterns. method: `sbc`; `obs` for
+    M = I (ExactOBS); `magnitude`. compensate: let the kept weights make up for the others (none: as the method has
+    it, magnitude has not). block: weights of a row that go at once (0: a 256th of them; 1: exact greedy). damping: of
+    the Hessian, a part of its mean diagonal. baselines: measure the losses of magnitude pruning as well. measure: on
+    how many samples the pruned network is compared with the dense one. memory: MiB for Hessians, the work on them and
+    records of runs. workers: processes that share the work (0: as the caller has it). resume: a folder of what is
+    finished, to go on from.
+    """
+
+    sparsity: float
+    allocation: Literal["lamp", "uniform"] = "lamp"
+    power: float = 2.0
+    layers: tuple[str, ...] = ()
+    skip: tuple[str, ...] = ()
+    method: Literal["sbc", "obs", "magnitude"] = "sbc"
+    compensate: bool | None = None
+    block: int = 0
+    damping: float = 0.01
+    baselines: bool = True
+    measure: int = 64
+    memory: int = 2048
+    name: ClassVar[str] = "sbc"
+    description: ClassVar[str] = "prune weights in one shot by what the membranes miss least (SBC)"
+
+    def __post_init__(self) -> None:
+        """Refuse values that mean nothing."""
+        if not 0 <= self.sparsity < 1:
+            raise ValueError(f"sparsity must lie in [0, 1), not {self.sparsity:g}")
+        if not 0 < self.power < float("inf"):
+            raise ValueError(f"power must be above 0, not {self.power:g}")
+        if not 0 <= self.damping < float("inf"):
+            raise ValueError(f"damping must be 0 or more, not {self.damping:g}")
+        for name, least in (("block", 0), ("measure", 0), ("memory", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be {least} or more, not {getattr(self, name)}")
+        object.__setattr__(self, "layers", pairs(self.layers))
+        object.__setattr__(self, "skip", tuple(self.skip))
+
+    @property
+    def how(self) -> How:
+        """The options of a layer's pruning."""
+        compensate = self.method != "magnitude" if self.compensate is None else self.compensate
+        return How(self.method, compensate, self.block, self.damping)
+
+    def run(self, graph: Graph, ctx: Context) -> Graph:
+        """Prune.
+
+        Raises:
+            CompileError: no fit calibration data, layers that are not there or cannot be pruned, or too little memory.
+        """
+        found = Findings()
+        layers = choose(graph, self.skip, self.name, ctx, found)
+        own = given_sparsities(layers, self.layers, found)
+        inputs = self._inputs(graph, ctx, found)
+        found.raise_errors()
+        number = removed(
+            {layer.name: layer.weights for layer in layers}, self.sparsity, self.allocation, self.power, own
+        )
+        plan = planned(graph, layers, self.name, ctx, filtered=self.method != "obs")
+        if inputs is not None:
+            refuse_large(plan, self.memory, self.name, 0)
+        made: dict[str, Pruned] = {}
+        work = batches(graph, plan, inputs, ctx, self.memory, self.name, 0)
+        for one, parts in ctx.progress.track(work, "pruning", len(plan)):
+            layer = one.layer
+            made[layer.name] = prune(layer, parts, number[layer.name], self.how, baselines=self.baselines)
+            if made[layer.name].silent:
+                text = "nothing that it reads is active on the calibration data; its smallest weights go"
+                ctx.remark(warning("sbc/silent-layer", text, layer.nodes[0].where, "calibrate on more samples"))
+        pruned = put(graph, _nodes(layers, made))
+        self._report(graph, pruned, layers, made, ctx, inputs)
+        return pruned
+
+    def _inputs(self, graph: Graph, ctx: Context, found: Findings) -> Array | None:
+        """Give the calibration samples; None where magnitude pruning has none and needs none."""
+        if self.method == "magnitude" and not self.how.compensate and (ctx.calibration is None or ctx.runner is None):
+            ctx.remark(remark("sbc/not-measured", "without calibration data no loss is known", graph.name))
+            return None
+        with found.catching():
+            return samples(graph, ctx, self.name)
+        return None
+
+    def _report(
+        self, graph: Graph, pruned: Graph, layers: tuple[Layer, ...], made: Mapping[str, Pruned], ctx: Context,
+        inputs: Array | None,
+    ) -> None:  # fmt: skip
+        taken = None if inputs is None or not self.measure else chosen_samples(inputs, self.measure)
+        seen = None if taken is None else measure(graph, pruned, layers, ctx, taken, self.memory * MIB)
+        rows: list[dict[str, Any]] = []
+        for layer in layers:
+            row = facts(layer, pruned, made[layer.name].losses, seen)
+            ctx.remark(as_remark(row, "sbc/layer", layer.nodes[0].where))
+            rows.append(row)
+        ctx.fact({
+            "pass": self.name,
+            "method": self.method,
+            "calibration": 0 if inputs is None else len(inputs),
+            "measured": 0 if taken is None else len(taken),
+            "layers": rows,
+            "total": totals(rows, layers, seen),
+        })  # fmt: skip
+
+
+def _nodes(layers: tuple[Layer, ...], made: Mapping[str, Pruned]) -> dict[str, Node]:
+    """Give the connections with their pruned weights; those that share weights still do."""
+    changes: dict[str, Node] = {}
+    for layer in layers:
+        weight = pruned_weight(layer.op.weight, made[layer.name].stored)
+        changes |= {node.name: replace(node, op=edit(node.op, weight=weight)) for node in layer.nodes}
+    return changes
