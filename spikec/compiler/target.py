@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from spikec.compiler.fixed import LOIHI2_ARITHMETIC, Arithmetic
+from spikec.compiler.weights import Sign
+from spikec.compiler.weights_grid import Grid
 
 
 @dataclass(frozen=True)
@@ -61,3 +63,17 @@ class Target:
     synapse: bool = True
     one_sign: bool = True
     choices: Choices = field(default_factory=Choices)
+
+
+def code_limits(target: Target, bits: int, sign: Sign, *, beside: bool = False) -> tuple[int, int]:
+    """Give the smallest and largest code that `quantize` puts on a target as it is, for codes of `bits` bits (1 to 8).
+
+    `sign` is that of the rows in question; `beside`: rows of another sign stand in the same tensor, which the target
+    then holds in two's complement. Every whole number between is a code too, but for mixed codes of 1 bit, which are
+    -1 and +1. (Where the target's own weights are even, a code is half of one.)
+    """
+    low, high = Grid.limits(min(bits, target.weight_bits), sign)
+    if sign == "mixed" or (target.one_sign and not beside):
+        return low, high
+    least, most = Grid.limits(target.weight_bits, "mixed")
+    return max(low, least), min(high, most)

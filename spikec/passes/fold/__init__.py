@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from math import prod
 from typing import ClassVar
@@ -10,11 +10,12 @@ from typing import ClassVar
 import numpy as np
 
 from spikec.compiler.context import Context
-from spikec.compiler.diagnostics import remark
+from spikec.compiler.diagnostics import Diagnostic, remark
 from spikec.compiler.ir import Graph, Node
 from spikec.compiler.neurons import Neuron
-from spikec.compiler.ops import AvgPool, BatchNorm, Dropout, Scale, SumPool
+from spikec.compiler.ops import AvgPool, BatchNorm, Conv1d, Conv2d, Dropout, Linear, Scale, SumPool
 from spikec.compiler.verify import is_fixed
+from spikec.compiler.weights_grid import grid_of
 from spikec.passes.fold.pools import behind_conv, into_conv, into_linear
 from spikec.passes.fold.scales import Affine, backward, forward, scale_node, without_gain
 from spikec.passes.surgery import with_op
@@ -99,7 +100,8 @@ class Fold:
     """Folds dropout, batch normalisation, scales, spike values, gains and pools of a float graph.
 
     The function of the network stays; floats are folded in float64 and cast back to the weights' own type. `pools`
-    merges sum pools (and average pools, which are sum pools by then) into the connection beside them.
+    merges sum pools (and average pools, which are sum pools by then) into the connection beside them. Grid weights keep
+    their codes; where one scale a row cannot say the result they are written out as floats, with a remark.
     """
 
     pools: bool = True
@@ -115,6 +117,8 @@ class Fold:
         for name, reason in reasons.items():
             node = folded[name]
             ctx.remark(remark("fold/left", f"{node.op.mnemonic} is left as it is: {reason}", node.where))
+        for diagnostic in written_out(graph, folded):
+            ctx.remark(diagnostic)
         return folded
 
 
@@ -135,3 +139,16 @@ def fold(graph: Graph, rules: tuple[Rule, ...]) -> tuple[Graph, dict[str, str]]:
             if changed:
                 break
     return graph, reasons
+
+
+def written_out(before: Graph, after: Graph) -> Iterator[Diagnostic]:
+    """Remark on connections whose codes (Grid) are plain floats in a later graph."""
+    text = "its codes are written out as floats: what was folded in fits neither one scale a row nor codes of 8 bits"
+    help = "let one factor stand before the layer, or one an output channel behind it"
+    for node in after:
+        if node.name in before and _codes(before[node.name]) and not _codes(node):
+            yield remark("fold/codes", text, node.where, help)
+
+
+def _codes(node: Node) -> bool:
+    return isinstance(node.op, Linear | Conv1d | Conv2d) and grid_of(node.op.weight) is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from math import prod
 from typing import Any
@@ -10,10 +11,19 @@ import numpy as np
 
 from spikec.compiler.ir import Graph, Node, Shape
 from spikec.compiler.ops import Conv1d, Conv2d, Flatten, Linear, SumPool
-from spikec.compiler.weights import Array, Dense
+from spikec.compiler.weights import Array, Dense, Sparse, Weight
+from spikec.compiler.weights_grid import grid_of, with_codes
 from spikec.passes.surgery import edit, only_input, read_by_one
 
 Convolution = Conv1d | Conv2d
+
+
+def rewritten(weight: Weight, change: Callable[[Array], Array]) -> Weight:
+    """Move and add up the entries of each row of weights; a Grid keeps its scale while 8 bits hold the new codes."""
+    grid = grid_of(weight)
+    made = None if grid is None else with_codes(grid, change(grid.codes))
+    new = Dense(change(np.asarray(weight.decode()))) if made is None else made
+    return Sparse(new) if isinstance(weight, Sparse) else new
 
 
 def into_conv(graph: Graph, pool: Node) -> Graph | str:
@@ -56,18 +66,23 @@ def _edge(pool: SumPool, conv: Convolution, space: Shape, pooled: Shape) -> str:
 
 
 def _merged(pool: SumPool, conv: Convolution, space: Shape, out: Shape) -> Any:
-    weight = np.asarray(conv.weight.decode())
     rank = conv.rank
     kernel = tuple((conv.kernel[x] - 1) * conv.dilation[x] * pool.stride[x] + pool.kernel[x] for x in range(rank))
-    merged = np.zeros((*weight.shape[:2], *kernel), weight.dtype)
-    for tap in np.ndindex(*conv.kernel):
-        begin = tuple(tap[x] * conv.dilation[x] * pool.stride[x] for x in range(rank))
-        area = tuple(slice(b, b + k) for b, k in zip(begin, pool.kernel, strict=True))
-        merged[(slice(None), slice(None), *area)] += weight[(slice(None), slice(None), *tap)][(..., *(None,) * rank)]
+
+    def widened(weight: Array) -> Array:
+        merged = np.zeros((*weight.shape[:2], *kernel), weight.dtype)
+        for tap in np.ndindex(*conv.kernel):
+            begin = tuple(tap[x] * conv.dilation[x] * pool.stride[x] for x in range(rank))
+            area = tuple(slice(b, b + k) for b, k in zip(begin, pool.kernel, strict=True))
+            taken = weight[(slice(None), slice(None), *tap)]
+            merged[(slice(None), slice(None), *area)] += taken[(..., *(None,) * rank)]
+        return merged
+
     stride = tuple(s * p for s, p in zip(conv.stride, pool.stride, strict=True))
     front = tuple(pool.padding[x][0] + conv.padding[x][0] * pool.stride[x] for x in range(rank))
     padding = tuple((front[x], max(0, (out[x] - 1) * stride[x] + kernel[x] - space[x] - front[x])) for x in range(rank))
-    return edit(conv, weight=Dense(merged), stride=stride, padding=padding, dilation=(1,) * rank)
+    weight = rewritten(conv.weight, widened)
+    return edit(conv, weight=weight, stride=stride, padding=padding, dilation=(1,) * rank)
 
 
 def into_linear(graph: Graph, pool: Node) -> Graph | str:
@@ -84,10 +99,11 @@ def into_linear(graph: Graph, pool: Node) -> Graph | str:
         return "the Linear behind it has synapse delays"
     if graph.is_recurrent(pool.inputs[0], pool.name):
         return "it reads the previous step"
-    assert isinstance(pool.op, SumPool)
-    given = graph.shapes[pool.inputs[0]]
-    weight = spread(np.asarray(linear.op.weight.decode()), pool.op, given, graph.shapes[pool.name])
-    merged = replace(linear, op=edit(linear.op, weight=Dense(weight)))
+    sums = pool.op
+    assert isinstance(sums, SumPool)
+    given, pooled = graph.shapes[pool.inputs[0]], graph.shapes[pool.name]
+    weight = rewritten(linear.op.weight, lambda values: spread(values, sums, given, pooled))
+    merged = replace(linear, op=edit(linear.op, weight=weight))
     flat = replace(flat, inputs=pool.inputs)
     kept = tuple({linear.name: merged, flat.name: flat}.get(n.name, n) for n in graph if n.name != pool.name)
     return replace(graph, nodes=kept)
@@ -119,25 +135,23 @@ def behind_conv(graph: Graph, pool: Node) -> Graph | str:
         return f"'{conv.name}' is read by others too"
     if any(before or after for before, after in pool.op.padding):
         return "its padding would stand where the convolution has values"
-    old, rank = conv.op, conv.op.rank
-    weight = np.asarray(old.weight.decode())
+    old, sums, rank = conv.op, pool.op, conv.op.rank
     kernel = tuple(
         (pool.op.kernel[x] - 1) * old.stride[x] + (old.kernel[x] - 1) * old.dilation[x] + 1 for x in range(rank)
     )
-    merged = np.zeros((*weight.shape[:2], *kernel), weight.dtype)
-    for shift in np.ndindex(*pool.op.kernel):
-        taps = tuple(
-            slice(
-                shift[x] * old.stride[x],
-                shift[x] * old.stride[x] + (old.kernel[x] - 1) * old.dilation[x] + 1,
-                old.dilation[x],
-            )
-            for x in range(rank)
-        )
-        merged[(slice(None), slice(None), *taps)] += weight
+
+    def widened(weight: Array) -> Array:
+        merged = np.zeros((*weight.shape[:2], *kernel), weight.dtype)
+        for shift in np.ndindex(*sums.kernel):
+            begin = tuple(shift[x] * old.stride[x] for x in range(rank))
+            reach = tuple((old.kernel[x] - 1) * old.dilation[x] + 1 for x in range(rank))
+            taps = tuple(slice(b, b + r, d) for b, r, d in zip(begin, reach, old.dilation, strict=True))
+            merged[(slice(None), slice(None), *taps)] += weight
+        return merged
+
     stride = tuple(s * p for s, p in zip(old.stride, pool.op.stride, strict=True))
     bias = None if old.bias is None else np.asarray(old.bias) * prod(pool.op.kernel)
-    op = edit(old, weight=Dense(merged), bias=bias, stride=stride, dilation=(1,) * rank)
+    op = edit(old, weight=rewritten(old.weight, widened), bias=bias, stride=stride, dilation=(1,) * rank)
     # Stands where the convolution stood; what read the pool reads it now.
     new = replace(conv, op=op)
     nodes = tuple(

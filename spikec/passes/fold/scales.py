@@ -10,6 +10,7 @@ import numpy as np
 from spikec.compiler.ir import Graph, Node, Shape
 from spikec.compiler.ops import AvgPool, Conv1d, Conv2d, Delay, Flatten, Linear, MaxPool, Reshape, Scale, SumPool
 from spikec.compiler.weights import Array, Dense, Weight, unwrapped
+from spikec.compiler.weights_grid import Grid, grid_of, scaled
 from spikec.compiler.weights_nm import rewrapped
 from spikec.passes.surgery import edit, is_connection, only_input, read_by_one, with_op
 
@@ -56,13 +57,12 @@ class Affine:
 
 
 def values_of(weight: Weight) -> Array | None:
-    """Give plain weights as float64, or None where they are encoded in a way that a factor would break."""
-    inner = unwrapped(weight)
-    return np.asarray(inner.values, np.float64) if isinstance(inner, Dense) else None
+    """Give float weights as float64, or None where they are encoded in a way that a factor would break."""
+    return np.asarray(weight.decode(), np.float64) if isinstance(unwrapped(weight), Dense | Grid) else None
 
 
 def recode(weight: Weight, values: Array) -> Weight:
-    """Put new values into the encoding and float type of the old ones; zeros are where they were."""
+    """Put new values into the structure and float type of the old ones; zeros are where they were."""
     return rewrapped(weight, Dense(values.astype(weight.decode().dtype)))
 
 
@@ -98,7 +98,7 @@ def _rows(graph: Graph, node: Node, affine: Affine) -> Graph | str:
     if parts is None:
         return f"it differs within an output channel of '{node.name}'"
     factor, offset = parts
-    weight = recode(op.weight, values * factor.reshape(-1, *(1,) * (values.ndim - 1)))
+    weight = scaled(op.weight, factor)
     bias = op.bias
     if bias is not None or affine.shifts:
         old = np.zeros(len(factor)) if bias is None else np.asarray(bias, np.float64)
@@ -168,7 +168,9 @@ def _columns(graph: Graph, node: Node, affine: Affine) -> Graph | str:
     bias = op.bias
     if affine.shifts:
         bias = ((0 if bias is None else np.asarray(bias, np.float64)) + add).astype(op.weight.decode().dtype)
-    return with_op(graph, node.name, edit(op, weight=recode(op.weight, weight), bias=bias))
+    one = grid_of(op.weight) is not None and np.all(factor == factor[0])  # else a scale a row does not say it
+    new = scaled(op.weight, factor[0]) if one else recode(op.weight, weight)
+    return with_op(graph, node.name, edit(op, weight=new, bias=bias))
 
 
 def _padded(op: SumPool | AvgPool | MaxPool | Conv1d | Conv2d) -> bool:

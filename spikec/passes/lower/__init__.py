@@ -10,7 +10,7 @@ from spikec.compiler.diagnostics import Findings
 from spikec.compiler.ir import Graph
 from spikec.compiler.verify import is_fixed, is_lowered
 from spikec.passes.feedback import split_mixed
-from spikec.passes.fold import EXACT, fold, sum_pool
+from spikec.passes.fold import EXACT, fold, sum_pool, written_out
 from spikec.passes.lower.feeds import feed_by_connections, read_out
 from spikec.passes.lower.forms import forms
 from spikec.passes.lower.neurons import normal_forms
@@ -39,11 +39,13 @@ class Lower:
         """
         if is_fixed(graph) or is_lowered(graph):
             return graph
-        rules = (*EXACT, sum_pool)
+        rules, given = (*EXACT, sum_pool), graph
         graph, _ = fold(normal_forms(graph), rules)
         graph = max_pools(split_mixed(graph), ctx)
         graph = read_out(feed_by_connections(graph, ctx), ctx)
         graph, _ = fold(graph, rules)
+        for diagnostic in written_out(given, graph):
+            ctx.remark(diagnostic)
         found = Findings()
         for diagnostic in forms(graph):
             found(diagnostic)

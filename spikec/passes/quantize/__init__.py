@@ -21,7 +21,7 @@ from spikec.passes.quantize.express import Form, express
 from spikec.passes.quantize.layer import Feed, Layer
 from spikec.passes.quantize.measure import Recording, fixed_connection, recording
 from spikec.passes.quantize.prepare import Message, input_message, message_bits, messages, prepare
-from spikec.passes.quantize.report import report
+from spikec.passes.quantize.report import report, rounded_again
 from spikec.passes.quantize.search import Choice, search
 from spikec.passes.surgery import put, unused
 
@@ -34,6 +34,10 @@ class Quantize:
     thresholds. The scale of each layer is chosen on calibration data (at most `samples` of them, and 4096 steps) by
     the spikes that come out, given the trained network's spikes in the layers before; without data, by the error of
     the numbers. One remark a layer says what was chosen and which error it makes.
+
+    Weights that are codes already (`Grid`) are not rounded again: only scales are tried at which every integer is its
+    code times a power of two, in the narrowest weights up to `bits` that hold it. Where there are none, a warning says
+    why, and the codes are rounded like any weights.
 
     A bias goes into its neuron where that is exact; where it must pass a synapse, or begins late, a neuron that fires
     at every step sends it through weights.
@@ -91,6 +95,8 @@ class Quantize:
                 choice = search(layer, self.bits, target, recorded, self.per_channel)
                 changes |= _integers(graph, layer, choice, target)
                 ctx.remark(report(layer, choice, target))
+                if choice.lost:
+                    ctx.remark(rounded_again(layer, choice))
         found.raise_errors()
         source = graph.of(Input)[0]
         assert isinstance(source.op, Input)

@@ -15,7 +15,9 @@ from spikec.compiler.neurons import Neuron
 from spikec.compiler.ops import Conv1d, Conv2d, Delay, Linear
 from spikec.compiler.target import Target
 from spikec.compiler.weights import Array, Dense
+from spikec.compiler.weights_grid import grid_of
 from spikec.passes.quantize.apart import waits_differ
+from spikec.passes.quantize.codes import exact
 from spikec.passes.quantize.express import Form
 from spikec.passes.quantize.layer import Feed, Layer
 from spikec.passes.quantize.prepare import Message, joined, message_bits
@@ -68,9 +70,10 @@ def _layer(graph: Graph, node: Node, form: Form, sent: Mapping[str, Message | No
         assert isinstance(source.op, Linear | Conv1d | Conv2d)
         message = joined([sent.get(name) for name in source.inputs])
         assert message is not None
-        weight = np.asarray(source.op.weight.decode(), np.float64)
+        grid = grid_of(source.op.weight)
+        weight = np.asarray(source.op.weight.decode(), np.float64) if grid is None else exact(grid)
         left = target.latency > 0 and waits_differ(graph, source.name)
-        feeds.append(Feed(source, weight, message.unit, message.top, message_bits(message), left=left))
+        feeds.append(Feed(source, weight, message.unit, message.top, message_bits(message), left=left, grid=grid))
         if source.op.bias is None or not np.any(source.op.bias):
             continue
         added = _spread(np.asarray(source.op.bias, np.float64), source.op, graph.shapes[source.name], shape)

@@ -14,6 +14,8 @@ from spikec.compiler.neurons import Neuron, Number
 from spikec.compiler.ops import Linear
 from spikec.compiler.target import Target
 from spikec.compiler.weights import Array
+from spikec.compiler.weights_grid import Grid
+from spikec.passes.quantize.codes import kept_codes
 from spikec.passes.quantize.express import Form, whole_steps
 from spikec.passes.quantize.grid import Mantissas, bias_on_grid, decay_on_grid, kept_by, on_grid
 
@@ -24,6 +26,7 @@ class Feed:
 
     `weight` is in float64; `unit` is what a message of 1 means; `top` the largest message; `late` the steps until a
     constant begins. `left`: its exponent must not be below 0, for the target sums it in parts, each shifted alone.
+    `grid`: the codes that its weights are, if any.
     """
 
     node: Node
@@ -34,6 +37,7 @@ class Feed:
     constant: bool = False
     late: int = 0
     left: bool = False
+    grid: Grid | None = None
 
     @property
     def dense(self) -> bool:
@@ -78,7 +82,8 @@ class Candidate:
     """A layer in integers at a scale: v_int = scale * 2**input_exp * v. `faults` say why it cannot be.
 
     `bound` is the largest input that it can get at all, `memory` how much larger its synaptic current can become. The
-    errors of threshold, bias and rounding are relative to the threshold, that of the weights to their RMS.
+    errors of threshold, bias and rounding are relative to the threshold, that of the weights to their RMS. `kept`: the
+    integers of every Grid are its codes times powers of two.
     """
 
     scale: Array
@@ -92,6 +97,7 @@ class Candidate:
     bound: float
     memory: float
     rounding_error: float
+    kept: bool = False
     faults: tuple[str, ...] = field(default=())
 
     @property
@@ -104,8 +110,8 @@ class Candidate:
         return self.bound * self.memory + float(np.max(self.neuron.threshold)) < limit / 8
 
 
-def candidate(layer: Layer, scale: Array, bits: int, target: Target) -> Candidate:
-    """Put a layer on the target's grids at a scale."""
+def candidate(layer: Layer, scale: Array, bits: int, target: Target, *, keep: bool = False) -> Candidate:
+    """Put a layer on the target's grids at a scale; with `keep` at one of those that keep the codes of its grids."""
     rules, op = target.arithmetic, layer.op
     faults: list[str] = []
     weights: dict[str, Mantissas] = {}
@@ -114,14 +120,19 @@ def candidate(layer: Layer, scale: Array, bits: int, target: Target) -> Candidat
     for feed in layer.feeds:
         rows = layer.rows(feed, scale)
         wanted = feed.weight * rows * feed.unit
-        made = on_grid(wanted, bits, target, exponent=feed.dense or target.conv_exponent, left=feed.left)
+        exponent = feed.dense or target.conv_exponent
+        if keep and feed.grid is not None:
+            made = kept_codes(feed.grid, rows * feed.unit, bits, target, exponent=exponent, left=feed.left)
+        else:
+            made = on_grid(wanted, bits, target, exponent=exponent, left=feed.left)
         weights[feed.node.name] = made
         lost += float(np.sum(((made.meant - wanted) / rows) ** 2))
         size += float(np.sum((wanted / rows) ** 2))
         reach = np.abs(made.values).reshape(made.values.shape[0], -1).sum(axis=1) * feed.top * 2.0**made.exponent
         bound = bound + reach.max(initial=0)
     unit = layer.over(scale) * float(1 << rules.input_exp)
-    threshold, threshold_error = _threshold(layer, unit, target, faults)
+    whole = keep and _counts(layer, layer.over(scale))
+    threshold, threshold_error = _threshold(layer, unit, target, faults, whole=whole)
     bias, bias_exp, over = bias_on_grid(layer.bias * unit, target, rules.input_exp if layer.form.below else 0)
     if over:
         faults.append("its bias is out of range")
@@ -153,6 +164,7 @@ def candidate(layer: Layer, scale: Array, bits: int, target: Target) -> Candidat
         bound=float(bound),
         memory=_memory(op),
         rounding_error=_rounding(layer, scale, unit, weights) / tall,
+        kept=keep,
         faults=tuple(faults),
     )  # fmt: skip
 
@@ -177,21 +189,38 @@ def never(target: Target) -> int:
     return 1 << (target.arithmetic.v_bits - 1 - target.arithmetic.threshold_exp)
 
 
-def _threshold(layer: Layer, unit: Array, target: Target, faults: list[str]) -> tuple[int | Array, float]:
+def _counts(layer: Layer, scale: Array) -> bool:
+    """Say whether the membrane only ever holds whole steps of a scale that keeps codes."""
+    plain = whole_steps(layer.op) and layer.form.reset != "subtract" and not np.any(layer.op.v_init)
+    steps = layer.bias * scale
+    return (
+        plain and all(f.grid is not None for f in layer.feeds) and bool(np.all(np.abs(steps - np.rint(steps)) < 1e-9))
+    )
+
+
+def _threshold(
+    layer: Layer, unit: Array, target: Target, faults: list[str], *, whole: bool = False
+) -> tuple[int | Array, float]:
+    """Give thresholds and their error; with `whole` those that whole membranes are above (or at) as trained: exact."""
     th = np.asarray(layer.op.v_th, np.float64)
     if np.all(np.isinf(th)):
         return never(target), 0.0
     wanted = th * unit / (1 << target.arithmetic.threshold_exp)
-    whole = np.ceil(wanted - 1e-9) - 1 if layer.form.below else np.rint(wanted)
-    whole = np.where(np.isinf(whole), never(target), whole)
-    if np.any((whole > target.threshold_max) & ~np.isinf(wanted)):
+    if layer.form.below:
+        integer = np.ceil(wanted - 1e-9) - 1
+    elif whole:
+        integer = np.floor(wanted + 1e-9) if layer.form.cmp == ">" else np.ceil(wanted - 1e-9)
+    else:
+        integer = np.rint(wanted)
+    integer = np.where(np.isinf(integer), never(target), integer)
+    if np.any((integer > target.threshold_max) & ~np.isinf(wanted)):
         faults.append("its threshold is out of range")
-    if np.any(whole < 0):
+    if np.any(integer < 0):
         faults.append("its threshold is below 0")
-    off = np.abs(whole + layer.form.below - wanted)
+    off = np.zeros(()) if whole else np.abs(integer + layer.form.below - wanted)
     relative = off / np.maximum(np.abs(wanted), 1e-12)
     error = float(np.max(relative[np.isfinite(relative)], initial=0)) if th.any() else 0.0
-    return _plain(np.clip(whole, -(2**31), 2**31 - 1).astype(np.int64)), error
+    return _plain(np.clip(integer, -(2**31), 2**31 - 1).astype(np.int64)), error
 
 
 def _decay(kept: Array, target: Target, faults: list[str]) -> tuple[int | Array, float]:

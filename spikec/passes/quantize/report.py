@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from spikec.compiler.diagnostics import Diagnostic, remark
+from spikec.compiler.diagnostics import Diagnostic, remark, warning
 from spikec.compiler.target import Target
 from spikec.passes.quantize.layer import Layer
 from spikec.passes.quantize.search import Choice
@@ -33,6 +33,16 @@ def report(layer: Layer, choice: Choice, target: Target) -> Diagnostic:
     return remark("quantize/layer", "; ".join(parts), layer.node.where)
 
 
+def rounded_again(layer: Layer, choice: Choice) -> Diagnostic:
+    """Warn of codes that were not kept, and say what that costs."""
+    made = choice.made
+    names = ", ".join(f"'{feed.node.name}'" for feed in layer.feeds if feed.grid is not None)
+    cost = f"weight RMS error {100 * made.weight_error:.3g} %, {made.clipped} weights clipped"
+    text = f"the codes of {names} are rounded again ({cost}): {choice.lost}"
+    help = "quantize the trained weights for this target, or let quantize round them once, without codes"
+    return warning("quantize/rounded-again", text, layer.node.where, help)
+
+
 def _scale(scale: np.ndarray) -> str:
     if scale.ndim == 0:
         return f"scale {float(scale):.6g}"
@@ -48,7 +58,8 @@ def _weights(layer: Layer, choice: Choice) -> list[str]:
     for feed in layer.feeds:
         weights = made.weights[feed.node.name]
         exponent = f" exponent {weights.exponent}" if weights.exponent else ""
-        kinds.append(f"'{feed.node.name}' {weights.sign} {weights.width} bits step {weights.step}{exponent}")
+        kept = f" ({feed.grid.width}-bit codes kept)" if made.kept and feed.grid is not None else ""
+        kinds.append(f"'{feed.node.name}' {weights.sign} {weights.width} bits step {weights.step}{exponent}{kept}")
     return [
         ", ".join(kinds),
         f"weight RMS error {100 * made.weight_error:.3g} %",

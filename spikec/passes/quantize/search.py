@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from spikec.compiler.diagnostics import CompileError, fail
 from spikec.compiler.target import Target
 from spikec.compiler.weights import Array, Fixed
 from spikec.passes.quantize.grid import sign_of, step_of
+from spikec.passes.quantize.keep import has_codes, kept_scales
 from spikec.passes.quantize.layer import Candidate, Layer, candidate
 from spikec.passes.quantize.measure import Measured, Recording
 
@@ -29,49 +30,84 @@ OCTAVES = (0, 1, 2, 3, -1, -2)
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """What was chosen for a layer, and what it does on calibration data."""
+    """What was chosen for a layer, and what it does on calibration data; `lost` says why codes could not be kept."""
 
     made: Candidate
     measured: Measured | None
+    lost: str = ""
 
 
 def search(layer: Layer, bits: int, target: Target, recorded: Recording | None, by_channel: bool) -> Choice:
     """Choose the scale of a layer: the fewest differing spikes, then the least error of its numbers.
 
     Candidates are judged in the order of their numbers' error, those far from overflow first, and the first without any
-    differing spike is taken.
+    differing spike is taken. Where grid weights feed the layer, scales that keep their codes come before all others.
 
     Raises:
         CompileError: no scale brings the layer into the target's range (`quantize/range`).
     """
+    lost = ""
+    if has_codes(layer):
+        kept = kept_scales(layer, bits, target)
+        made = [candidate(layer, scale, bits, target, keep=True) for scale in kept.scales]
+        choice = _chosen(layer, made, recorded, target)
+        if choice is not None and not _overflows(choice, recorded, target):
+            return choice
+        lost = kept.reason or _reasons(made) or "its sums would overflow"
     made = [candidate(layer, scale, bits, target) for scale in scales(layer, bits, target, by_channel)]
+    choice = _chosen(layer, made, recorded, target)
+    if choice is None:
+        raise _out_of_range(layer, made, target)
+    choice = _refined(layer, choice, bits, target, recorded)
+    return replace(choice, lost=lost)
+
+
+def _chosen(layer: Layer, made: list[Candidate], recorded: Recording | None, target: Target) -> Choice | None:
+    """Choose among candidates, None if none fits the target."""
     fitting = [c for c in made if not c.faults]
     if not fitting:
-        raise _out_of_range(layer, made, target)
-    limit = 2.0 ** (target.arithmetic.u_bits - 1 - target.arithmetic.input_exp)
+        return None
+    limit = _limit(target)
     ranked = sorted(fitting, key=lambda c: (not c.roomy(limit), c.error, -float(np.max(c.scale))))
     if recorded is None:
         return Choice(next((c for c in ranked if c.bound * c.memory < limit), ranked[0]), None)
-    best = _best(layer, ranked[:TRIES], recorded, limit)
+    best = _best(layer, ranked[:TRIES], recorded, target)
     if best is None:
         small = min(fitting, key=lambda c: (c.bound, c.error))
         return Choice(small, recorded.measure(layer, small))
-    if _wrong(best.measured):
-        near = [candidate(layer, best.made.scale * factor, bits, target) for factor in NEAR]
-        found = _best(layer, [c for c in near if not c.faults], recorded, limit)
-        if found is not None and _rank(found) < _rank(best):
-            best = found
     return best
 
 
-def _best(layer: Layer, tries: list[Candidate], recorded: Recording, limit: float) -> Choice | None:
+def _refined(layer: Layer, best: Choice, bits: int, target: Target, recorded: Recording | None) -> Choice:
+    """Try scales near the best one, if it is not without fault."""
+    if recorded is None or not _wrong(best.measured) or _overflows(best, recorded, target):
+        return best
+    near = [candidate(layer, best.made.scale * factor, bits, target) for factor in NEAR]
+    found = _best(layer, [c for c in near if not c.faults], recorded, target)
+    return best if found is None or _rank(found) >= _rank(best) else found
+
+
+def _limit(target: Target) -> float:
+    """Give the input at which a membrane leaves its range."""
+    return 2.0 ** (target.arithmetic.u_bits - 1 - target.arithmetic.input_exp)
+
+
+def _overflows(choice: Choice, recorded: Recording | None, target: Target) -> bool:
+    """Say whether the current came near the end of its range on calibration data, and is not proved to stay in it."""
+    made, seen, limit = choice.made, choice.measured, _limit(target)
+    if made.bound * made.memory < limit or seen is None or recorded is None:
+        return False
+    return bool(2 * seen.peak * min(made.memory, recorded.steps) >= limit)
+
+
+def _best(layer: Layer, tries: list[Candidate], recorded: Recording, target: Target) -> Choice | None:
     """Run candidates in order until one is without fault; give the best whose current stayed far from overflow."""
     best: Choice | None = None
     for made in tries:
         seen = recorded.measure(layer, made)
-        if made.bound * made.memory >= limit and 2 * seen.peak * min(made.memory, recorded.steps) >= limit:
-            continue
         found = Choice(made, seen)
+        if _overflows(found, recorded, target):
+            continue
         if best is None or _rank(found) < _rank(best):
             best = found
         if not _wrong(seen):
@@ -133,12 +169,16 @@ def _for_threshold(layer: Layer, target: Target) -> float:
     return float(2.0 ** np.round(np.log2(1024 / size)))
 
 
+def _reasons(made: list[Candidate]) -> str:
+    """Say what stands against every candidate, or else against any."""
+    always = set(made[0].faults).intersection(*(c.faults for c in made)) if made else set()
+    return "; ".join(sorted(always or {fault for c in made for fault in c.faults}))
+
+
 def _out_of_range(layer: Layer, made: list[Candidate], target: Target) -> CompileError:
-    always = set(made[0].faults).intersection(*(c.faults for c in made))
-    reasons = sorted(always or {fault for c in made for fault in c.faults})
     return fail(
         "quantize/range",
-        f"at no scale does the layer fit {target.name}: {'; '.join(reasons)}",
+        f"at no scale does the layer fit {target.name}: {_reasons(made)}",
         layer.node.where,
         "bring weights, threshold and bias of the layer nearer to each other, or train with smaller ones",
     )
