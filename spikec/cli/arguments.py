@@ -119,6 +119,9 @@ def _compile(made: argparse.ArgumentParser) -> None:
         choices=("baked", "overlay"),
         help="of an FPGA: in the bitstream (default), or loaded over the link",
     )
+    made.add_argument(
+        "--like", type=Path, metavar="DIR", help="keep the RTL of an overlay artifact: only its image is new"
+    )
     made.add_argument("--print-ir", action="store_true", help="print the graph before and after every pass")
     group = made.add_argument_group("where the target cannot say what was trained")
     group.add_argument("--reset", choices=("error", "hard", "exact"), default="error", help="soft reset")

@@ -41,7 +41,7 @@ def compile_(words: Words, shown: Shown) -> int:
         calibrate = inputs if labels is None else (inputs, labels)
     load, told = load_options(words, shown), shown.progress()
     options = CompileOptions(
-        load, calibrate, words.steps, words.seed, choices, told, shown.remark, watch, words.memories
+        load, calibrate, words.steps, words.seed, choices, told, shown.remark, watch, words.memories, words.like
     )
     artifact = compile_model(words.model, words.target, own, options)
     path = artifact.write(words.output or Path("build") / words.target.replace(":", "-"))

@@ -37,6 +37,7 @@ def compile(
     nir: Mapping[str, Any] | None = None,
     choices: Choices | None = None,
     memories: Memories | None = None,
+    like: Artifact | str | Path | None = None,
     progress: Progress | None = None,
     remark: Sink = ignore,
     watch: Callable[[Step], None] = lambda _: None,
@@ -58,6 +59,7 @@ def compile(
         nir: what NIR leaves open, by name (`spikec.frontends.nir.NirOptions`).
         choices: what may be given up where the target cannot say it.
         memories: of an FPGA: `baked` into the bitstream, or `overlay`, loaded over the link (None: baked).
+        like: an overlay artifact, or its folder, whose geometry and so whose RTL is kept: only `image.bin` is new.
         progress: shows how far the work has come.
         remark: told about remarks and warnings.
         watch: sees the graph before and after every pass.
@@ -70,7 +72,7 @@ def compile(
     """
     load = LoadOptions(example, time_axis, dt, readout, weights, nir=dict(nir or {}))
     shown, given_up = progress or Quiet(), choices or Choices()
-    options = CompileOptions(load, calibrate, steps, seed, given_up, shown, remark, watch, memories)
+    options = CompileOptions(load, calibrate, steps, seed, given_up, shown, remark, watch, memories, like)
     return compile_model(model, target, passes, options)
 
 

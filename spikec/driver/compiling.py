@@ -43,7 +43,8 @@ class CompileOptions:
 
     calibrate: samples (N, T, *shape) with or without labels (`spikec.driver.data.calibration`). steps: for how many
     steps a static input is repeated. choices: what may be given up where the target cannot say it. watch: sees every
-    graph. memories: how an FPGA's are filled (None: baked). See LoadOptions for `load`.
+    graph. memories: how an FPGA's are filled (None: baked). like: an overlay whose RTL is kept. See LoadOptions for
+    `load`.
     """
 
     load: LoadOptions = field(default_factory=LoadOptions)
@@ -55,6 +56,7 @@ class CompileOptions:
     remark: Sink = ignore
     watch: Callable[[Step], None] = lambda _: None
     memories: Memories | None = None
+    like: Artifact | str | Path | None = None
 
 
 def compile_model(model: Any, target: str, passes: str | Sequence[Pass], options: CompileOptions) -> Artifact:
@@ -65,7 +67,7 @@ def compile_model(model: Any, target: str, passes: str | Sequence[Pass], options
     """
     from spikec.passes import ALL
 
-    way = route(target, options.choices, options.memories)
+    way = route(target, options.choices, options.memories, options.like)
     own = parse(passes, ALL) if isinstance(passes, str) else tuple(passes)
     data = calibration(options.calibrate, options.load.time_axis)
     told = Findings()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import astuple, dataclass, replace
+from pathlib import Path
 from typing import get_args
 
+from spikec.compiler import artifact as artifacts
+from spikec.compiler.artifact import Artifact
 from spikec.compiler.backend import Backend
-from spikec.compiler.cores import Memories
+from spikec.compiler.cores import Design, Memories
 from spikec.compiler.diagnostics import fail
 from spikec.compiler.pipeline import Pass
 from spikec.compiler.target import Choices, Target
@@ -33,15 +36,23 @@ NETX_WORDS = (
 )
 
 
-def route(target: str, choices: Choices, memories: Memories | None = None) -> Route:
-    """Give the route to a target; `memories` is for FPGAs (None: baked).
+def route(
+    target: str, choices: Choices, memories: Memories | None = None, like: Artifact | str | Path | None = None
+) -> Route:
+    """Give the route to a target.
+
+    Args:
+        target: its name.
+        choices: what may be given up where the target cannot say it.
+        memories: how an FPGA's are filled (None: baked, or as `like` has it).
+        like: an overlay artifact, or its folder: the network takes its geometry, and so its RTL.
 
     Raises:
         CompileError: there is no such target, or it has no such choice.
     """
     from spikec.passes import ALL
 
-    _check_memories(target, memories)
+    _check_memories(target, memories, like is not None)
     if target in ("loihi2", "loihi2:netx"):
         from spikec.backends.loihi.backend import NETX_TARGET, TARGET, LoihiBackend
 
@@ -59,19 +70,33 @@ def route(target: str, choices: Choices, memories: Memories | None = None) -> Ro
         from spikec.backends.fpga.backend import FpgaBackend
         from spikec.backends.fpga.boards import BOARDS as KNOWN
 
-        board = FpgaBackend(KNOWN[target.partition(":")[2]], memories=memories or "baked")
+        base = None if like is None else _overlay(like)
+        filled: Memories = memories or ("baked" if base is None else "overlay")
+        board = FpgaBackend(KNOWN[target.partition(":")[2]], memories=filled, like=base)
         return Route(board, (ALL["fold"](),), (ALL["quantize"](),), replace(board.target, choices=choices))
     help = f"known: {', '.join(NAMES)}; `spikec targets` describes them"
     raise fail("target/unknown", f"there is no target '{target}'", help=help)
 
 
-def _check_memories(target: str, memories: str | None) -> None:
+def _check_memories(target: str, memories: str | None, like: bool) -> None:
     """Refuse a way to fill memories that is not known, or for a target that has none to fill."""
-    if memories is None:
-        return
-    if memories not in get_args(Memories):
+    if memories is not None and memories not in get_args(Memories):
         help = f"known: {', '.join(get_args(Memories))}"
         raise fail("target/unknown-memories", f"memories cannot be '{memories}'", help=help)
-    if target in NAMES and not target.startswith("fpga:"):
-        message = f"'{memories}' is a choice for the memories of an FPGA; '{target}' has none to fill"
+    if like and memories == "baked":
+        raise fail("target/like", "only an overlay keeps the geometry of another; baked memories were asked for")
+    if (memories or like) and target in NAMES and not target.startswith("fpga:"):
+        message = f"'{memories or 'like'}' is a choice for the memories of an FPGA; '{target}' has none to fill"
         raise fail("target/memories", message, help="leave it out, or compile for a board: -t fpga:ulx3s-85f")
+
+
+def _overlay(like: Artifact | str | Path) -> Design:
+    """Give the design of an overlay artifact."""
+    from spikec.backends.fpga.backend import design_of
+
+    artifact = like if isinstance(like, Artifact) else artifacts.read(like)
+    design = design_of(artifact)
+    if design.memories != "overlay":
+        message = "its memories are baked: other weights need another bitstream, and may need wider sums"
+        raise fail("target/like", message, artifact.target, "compile the first network with --memories overlay")
+    return design

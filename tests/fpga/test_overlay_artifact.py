@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,42 @@ def test_other_weights_of_the_same_sizes_need_no_other_rtl() -> None:
     made = [spikec.compile(float_mlp((20, 16, 5), seed=k), "fpga:orangecrab", memories="overlay") for k in range(4)]
     assert len({made[k].files[IMAGE] for k in range(4)}) == 4
     assert all(rtl_of(each) == rtl_of(made[0]) for each in made)
+
+
+def test_a_network_takes_the_geometry_of_another_whatever_its_activity(tmp_path: Path) -> None:
+    first, second = float_mlp((16, 60, 60)), float_mlp((16, 60, 60), seed=1)
+    busy, quiet = spikes(first, 4, rate=0.9), spikes(first, 4, rate=0.02)
+    made = spikec.compile(first, "fpga:orangecrab", calibrate=busy, memories="overlay")
+    alone = spikec.compile(second, "fpga:orangecrab", calibrate=quiet, memories="overlay")
+    like = spikec.compile(second, "fpga:orangecrab", calibrate=quiet, like=made.write(tmp_path / "a"))
+    assert rtl_of(alone) != rtl_of(made)
+    assert rtl_of(like) == rtl_of(made)
+    assert like.files[IMAGE] != made.files[IMAGE]
+    fast, cycle = (spikec.run(like, busy, engine=engine) for engine in ("fast", "cycle"))  # type: ignore[arg-type]
+    assert np.array_equal(fast.spikes, cycle.spikes)  # type: ignore[arg-type]
+
+
+def test_another_geometry_is_refused_with_every_reason(golden: Callable[[str, str], None]) -> None:
+    made = spikec.compile(float_mlp((20, 16, 5)), "fpga:ulx3s-85f", memories="overlay")
+    others = {
+        "fewer layers": (float_mlp((20, 5)), ""),
+        "other sizes": (float_mlp((24, 16, 6)), ""),
+        "fewer bits and another neuron": (float_mlp((20, 16, 5), decay=0.8, reset="value"), "quantize{bits=6}"),
+        "a structure": (pruned(float_mlp((20, 16, 5)), 2, 4), ""),
+    }
+    said = []
+    for name, (graph, passes) in others.items():
+        with pytest.raises(CompileError) as caught:
+            spikec.compile(graph, "fpga:ulx3s-85f", passes, like=made)
+        assert {d.code for d in caught.value.diagnostics} == {"fpga/other-geometry"}
+        said.append(f"{name}\n{caught.value}")
+    golden("other-geometry", "\n\n".join(said))
+    baked = spikec.compile(float_mlp((20, 16, 5)), "fpga:ulx3s-85f")
+    for options in ({"like": baked}, {"like": made, "memories": "baked"}):
+        with pytest.raises(CompileError, match="target/like"):
+            spikec.compile(float_mlp((20, 16, 5)), "fpga:ulx3s-85f", **options)  # type: ignore[arg-type]
+    with pytest.raises(CompileError, match="target/memories"):
+        spikec.compile(float_mlp((20, 16, 5)), "loihi2", like=made)
 
 
 def test_the_simulator_gives_what_it_gives_of_a_baked_artifact() -> None:

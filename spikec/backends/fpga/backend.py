@@ -13,6 +13,7 @@ from spikec.backends.fpga.costs import design_cost
 from spikec.backends.fpga.layout.image import image_bytes, write
 from spikec.backends.fpga.layout.memories import mem_files, segments
 from spikec.backends.fpga.layout.reader import read_cores
+from spikec.backends.fpga.like import map_like
 from spikec.backends.fpga.mapping import Mapped, choose
 from spikec.backends.fpga.top import rtl_files
 from spikec.compiler.artifact import Artifact
@@ -56,12 +57,13 @@ class FpgaBackend:
 
     `activity`: spikes a step that each node sends on the user's samples, by name; None takes a tenth of the neurons.
     `memories`: `baked` into the bitstream, or an `overlay` that takes `image.bin` over the link: any network of one
-    geometry, without another synthesis.
+    geometry, without another synthesis. `like`: an overlay whose geometry is kept.
     """
 
     board: Board
     activity: Mapping[str, float] | None = None
     memories: Memories = "baked"
+    like: Design | None = None
 
     @property
     def name(self) -> str:
@@ -89,7 +91,7 @@ class FpgaBackend:
         if any(finding.severity is Severity.ERROR for finding in found):
             return
         try:
-            choose(graph, self.board, self.activity, self.memories)
+            self._mapped(graph)
         except CompileError as error:
             yield from error.diagnostics
 
@@ -100,13 +102,18 @@ class FpgaBackend:
         `design.json` (cores and links) and `rtl/*.sv`. Facts: the cores with their memories and cycles, the board's
         use, bits on the target.
         """
-        mapped = choose(graph, self.board, self.activity, self.memories)
+        mapped = self._mapped(graph)
         design = mapped.design
         made = {GRAPH: dumps(graph), IMAGE: write(segments(design)), DESIGN: design_json(design)}
         if self.memories == "baked":
             made |= {f"mem/{name}": text.encode() for name, text in mem_files(design)}
         made |= {f"rtl/{name}": text.encode() for name, text in rtl_files(design).items()}
         return Artifact(self.name, made, self._facts(graph, mapped, made))
+
+    def _mapped(self, graph: Graph) -> Mapped:
+        if self.like is not None:
+            return map_like(graph, self.board, self.activity, self.like)
+        return choose(graph, self.board, self.activity, self.memories)
 
     def _facts(self, graph: Graph, mapped: Mapped, made: Mapping[str, bytes]) -> dict[str, Any]:
         return {

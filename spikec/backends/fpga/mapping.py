@@ -52,7 +52,7 @@ def choose(
         CompileError: it does not fit, with every reason and what would fit (`fpga/too-small`).
     """
     layers = layers_of(graph)
-    spikes = _spikes(graph, layers, activity)
+    spikes = spikes_into(graph, layers, activity)
     choices = [Choice(LANES[0])] * len(layers)
     best = Mapped(build(graph, choices, memories), tuple(choices), spikes, activity is not None)
     smallest = min(_starts(graph, layers, spikes, memories), key=lambda made: _size(made.design, board), default=best)
@@ -105,7 +105,8 @@ def _size(design: Design, board: Board) -> float:
     return max(sum(cost.blocks for cost in costs) / board.blocks, logic)
 
 
-def _spikes(graph: Graph, layers: Sequence[Layer], activity: Mapping[str, float] | None) -> tuple[float, ...]:
+def spikes_into(graph: Graph, layers: Sequence[Layer], activity: Mapping[str, float] | None) -> tuple[float, ...]:
+    """Give the spikes a step into each layer: as measured, or a tenth of the neurons before it."""
     sources = [graph.of(Input)[0].name, *(layer.name for layer in layers[:-1])]
     if activity is None:
         return tuple(ACTIVITY * layer.inputs for layer in layers)
