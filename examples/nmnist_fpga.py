@@ -42,7 +42,8 @@ class Part(NamedTuple):
 
 def read(path: Path, count: int | None = None) -> Part:
     """Bin a file of recordings: 1 where at least one event fell on a pixel of 17 x 17 in a bin."""
-    data = np.load(path)
+    with np.load(path) as file:
+        data = {name: file[name] for name in file.files}  # the file itself unpacks an array at every use
     labels = data["labels"][:count].astype(np.int64)
     spikes = np.zeros((len(labels), STEPS, 2, SIDE, SIDE), np.uint8)
     for n in range(len(labels)):
@@ -84,9 +85,11 @@ def mask(weight: torch.Tensor, n: int, m: int) -> torch.Tensor:
     return (order < n).float().reshape(-1, columns)[:rows]
 
 
-def train(part: Part, sizes: tuple[int, ...], reset: str, structure: tuple[int, int] | None, epochs: int) -> Net:
+def train(
+    part: Part, sizes: tuple[int, ...], reset: str, structure: tuple[int, int] | None, epochs: int, seed: int = 0
+) -> Net:
     """Train a network, the second half of the epochs under its masks if it is N:M."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     model = Net(sizes, reset)
     spikes = torch.from_numpy(part.spikes).float().transpose(0, 1).contiguous()
     labels = torch.from_numpy(part.labels)

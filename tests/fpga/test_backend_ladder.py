@@ -124,7 +124,7 @@ def test_nmnist_networks_on_a_hundred_recordings(
     example = load("nmnist_fpga", ROOT / "examples" / "nmnist_fpga.py")
     learn = example.read(shared_data / "nmnist" / "train.npz")
     test = example.read(shared_data / "nmnist" / "test.npz")
-    model = example.train(learn, example.SIZES[layers], reset, structure, 6)
+    model = example.train(learn, example.SIZES[layers], reset, structure, 12)
     made = example.compile_for(model, learn, structure, 8, "ulx3s-85f")
     reports = spikec.verify(made, inputs=test.spikes.astype(np.int32), labels=test.labels)
     agree(reports, 100, rtl=True)
