@@ -124,6 +124,7 @@ def cycle_network(
     in_groups: int,
     out_lanes: int,
     out_groups: int,
+    count_bits: int,
     record_words: int,
 ) -> CycleNetwork:
     """Join cores: sources, targets, depth, bits of group and payload of each link."""

@@ -37,8 +37,10 @@ LOAD_TAIL = 2
 """Cycles from the last byte of an image to the first cycle in which the cores of an overlay run."""
 Memories = Literal["baked", "overlay"]
 """How weights and neurons get into their memories: with the bitstream, or as an image over the link."""
+COUNT_BITS = 16
+"""Bits of a count where spikes are counted: exact in samples of up to 65 535 steps."""
 SPIKES, END, VALUES, END_CLEAR = 0, 1, 2, 3
-"""Kinds of a token: spikes of a group, end of the step, membranes of a group, end of the step and of the sample."""
+"""Kinds of a token: spikes of a group, end of the step, membranes or counts of a group, end of step and of sample."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,6 +183,8 @@ class Design:
     Logical input i (C order of `input_shape`) is bit i % in_lanes of group i // in_lanes. `output` names the
     graph's Output node, `output_shape` its shape: the logical neurons of the last layer in C order. `memories` says how
     they are filled, which changes nothing once the cores run.
+    `count_bits`: a counter stands behind the last link and sends the spikes of each output neuron over a sample, in so
+    many bits, saturated; 0: the spikes of every step leave, or membranes.
     """
 
     cores: tuple[EventCore, ...]
@@ -191,6 +195,7 @@ class Design:
     output: str = OUTPUT
     name: str = "network"
     memories: Memories = "baked"
+    count_bits: int = 0
 
     def __post_init__(self) -> None:
         """Refuse links that do not make a chain, or queues that could block for ever."""
@@ -212,6 +217,11 @@ class Design:
     def layers(self) -> tuple[tuple[EventCore, ...], ...]:
         """The cores of each layer, in order."""
         return tuple(tuple(self[name] for name in link.targets) for link in self.links[:-1])
+
+    @property
+    def output_groups(self) -> int:
+        """Groups of the last layer."""
+        return sum(core.groups for core in self.layers[-1])
 
     @property
     def input_size(self) -> int:

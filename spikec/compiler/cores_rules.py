@@ -94,6 +94,14 @@ def design_fault(design: Design) -> str:
             return reason
         if layer:
             lanes, groups = layer[0].lanes, sum(core.groups for core in layer)
+    return _counter(design)
+
+
+def _counter(design: Design) -> str:
+    if not 0 <= design.count_bits <= 24:
+        return f"counts of {design.count_bits} bits; a counter has 1 to 24"
+    if design.count_bits and design.layers[-1][0].readout != "spikes":
+        return "its output is membranes, which have no spikes to count"
     return ""
 
 

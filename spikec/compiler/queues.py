@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from spikec.compiler.cores import Design
+from spikec.compiler.cores import OUTPUT, Design
+
+COUNTER = "counter"
 
 
 @dataclass(frozen=True)
@@ -12,6 +14,7 @@ class Queue:
     """One queue: `q<number>`, of link `link`, for the link's source or target of that place.
 
     `joins`: it stands before the link's join, behind core `place` of its sources; else before target `place`.
+    The queue behind a counter has the number of links as its `link`.
     A token is {kind (2 bits), group, payload}, payload lowest.
     """
 
@@ -37,7 +40,7 @@ def group_bits(design: Design, link: int) -> int:
 
 
 def queues(design: Design) -> tuple[Queue, ...]:
-    """Give every queue: link by link, those before its join first."""
+    """Give every queue: link by link, those before its join first; then the one behind the counter, if there is one."""
     made: list[Queue] = []
     for k, link in enumerate(design.links):
         payload = design.in_lanes if k == 0 else design[link.sources[0]].payload_bits
@@ -46,8 +49,13 @@ def queues(design: Design) -> tuple[Queue, ...]:
         sides = [(True, link.sources)] if joined else []
         for joins, names in [*sides, (False, link.targets)]:
             for place, name in enumerate(names):
-                ends = f"{name} -> join" if joins else f"{other} -> {name}"
+                reader = COUNTER if name == OUTPUT and design.count_bits else name
+                ends = f"{name} -> join" if joins else f"{other} -> {reader}"
                 made.append(Queue(f"q{len(made)}", k, place, joins, link.depth, group_bits(design, k), payload, ends))
+    if design.count_bits:
+        last = made[-1]
+        payload, ends = design.layers[-1][0].lanes * design.count_bits, f"{COUNTER} -> {OUTPUT}"
+        made.append(Queue(f"q{len(made)}", last.link + 1, 0, False, last.depth, last.group_bits, payload, ends))
     return tuple(made)
 
 

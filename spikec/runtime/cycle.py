@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from spikec.compiler.cores import INPUT, OUTPUT, Design, EventCore
 from spikec.compiler.diagnostics import fail
-from spikec.compiler.queues import Queue, group_bits, queues, token_words
+from spikec.compiler.queues import COUNTER, Queue, group_bits, queues, token_words
 from spikec.compiler.weights import Array
 
 COUNTS = ("spikes", "synapses", "sent", "passes", "walking", "padding", "firing", "stalled", "idle")
@@ -78,9 +78,10 @@ class QueueUse:
 class CycleResult:
     """What a design did with some samples.
 
-    `outputs` is (N, T, *output_shape), int32: spikes, or membranes after the reset. `stream_cycles` are the cycles of
-    each stream from reset until its last token left; `entered` and `left`, each (N, T), are the cycles of its
-    stream in which a step's first token entered and its end left. `records` (where traced) holds every push and pop.
+    `outputs` is (N, T, *output_shape), int32: spikes, or membranes after the reset; of a design that counts
+    (N, 1, *output_shape): the counts of each sample. `stream_cycles` are the cycles of each stream from reset until its
+    last token left; `entered` (N, T) are the cycles of its stream in which a step's first token entered, `left` (N, T),
+    or (N, 1) of counts, those in which an end left. `records` (where traced) holds every push and pop.
     """
 
     design: Design
@@ -112,7 +113,14 @@ class CycleResult:
     @cached_property
     def memories(self) -> tuple[MemoryTraffic, ...]:
         """Traffic of every memory, core by core."""
-        return tuple(traffic for core in self.design.cores for traffic in _traffic(core, self.activity[core.name]))
+        cores = [traffic for core in self.design.cores for traffic in _traffic(core, self.activity[core.name])]
+        return (*cores, self._counter()) if self.design.count_bits else tuple(cores)
+
+    def _counter(self) -> MemoryTraffic:
+        """Give the words of counts moved: one for each token of spikes, all for each sample, cleared at the start."""
+        groups, bits = self.design.output_groups, self.design.layers[-1][0].lanes * self.design.count_bits
+        moved = self.queues[-2].tokens - self.entered.size + groups * len(self.outputs)
+        return MemoryTraffic(COUNTER, "counts", bits, moved, moved + groups * len(self.stream_cycles))
 
 
 class CycleSimulator:
@@ -144,17 +152,18 @@ class CycleSimulator:
         threads = min(self.threads, -(-len(given) // self.batch))
         streams = self._network.run(given, self.batch, self.gap, self.period, trace, threads)
         samples, steps = given.shape[:2]
-        physical = np.concatenate([stream["outputs"] for stream in streams]).reshape(samples, steps, -1)
+        sent = 1 if self.design.count_bits else steps
+        physical = np.concatenate([stream["outputs"] for stream in streams]).reshape(samples, sent, -1)
         order = output_rows(self.design)
         totals = np.stack([stream["cores"].reshape(-1, len(COUNTS)) for stream in streams]).astype(np.int64).sum(axis=0)
         uses = np.stack([stream["queues"].reshape(-1, 2) for stream in streams])
         words = [stream["records"] for stream in streams] if trace else []
         return CycleResult(
             self.design,
-            physical[..., order].reshape(samples, steps, *self.design.output_shape),
+            physical[..., order].reshape(samples, sent, *self.design.output_shape),
             np.array([stream["cycles"] for stream in streams], np.int64),
             np.concatenate([stream["starts"] for stream in streams]).astype(np.int64).reshape(samples, steps),
-            np.concatenate([stream["ends"] for stream in streams]).astype(np.int64).reshape(samples, steps),
+            np.concatenate([stream["ends"] for stream in streams]).astype(np.int64).reshape(samples, sent),
             {core.name: CoreActivity(*map(int, row)) for core, row in zip(self.design.cores, totals, strict=True)},
             tuple(
                 QueueUse(queue, int(uses[:, k, 0].sum()), int(uses[:, k, 1].max()))
@@ -225,7 +234,8 @@ def _network(design: Design) -> _spikecore.CycleNetwork:
         in_lanes=design.in_lanes,
         in_groups=design.input_groups,
         out_lanes=last[0].lanes,
-        out_groups=sum(core.groups for core in last),
+        out_groups=design.output_groups,
+        count_bits=design.count_bits,
         record_words=token_words(made),
     )
 

@@ -189,7 +189,7 @@ def encode_streams(design: Design, inputs: Array, batch: int) -> Words:
     parts: list[Words] = [np.array([len(starts)], np.uint32)]
     for start in starts:
         tokens = [token for sample in masks[start : start + batch] for token in _tokens(design, sample, words)]
-        ends = steps * len(masks[start : start + batch])
+        ends = (1 if design.count_bits else steps) * len(masks[start : start + batch])
         parts += [np.array([len(tokens), ends], np.uint32), np.array(tokens, np.uint32).reshape(-1)]
     return np.concatenate(parts)
 

@@ -48,8 +48,9 @@ Core core(std::size_t rows, std::size_t in_lanes, std::size_t lanes, std::size_t
 }
 
 Network network(const std::vector<Core> &cores, const std::vector<LinkTuple> &links, std::size_t in_lanes,
-                std::size_t in_groups, std::size_t out_lanes, std::size_t out_groups, std::size_t record_words) {
-    Network made{cores, {}, in_lanes, in_groups, out_lanes, out_groups, record_words};
+                std::size_t in_groups, std::size_t out_lanes, std::size_t out_groups, unsigned count_bits,
+                std::size_t record_words) {
+    Network made{cores, {}, in_lanes, in_groups, out_lanes, out_groups, count_bits, record_words};
     for (const auto &[sources, targets, depth, group_bits, payload_bits] : links)
         made.links.push_back({sources, targets, depth, group_bits, payload_bits});
     return made;
@@ -130,5 +131,5 @@ void bind_cycle(nb::module_ &m) {
             },
             "given"_a, "batch"_a, "gap"_a, "period"_a, "traced"_a, "threads"_a);
     m.def("cycle_network", &network, nb::kw_only(), "cores"_a, "links"_a, "in_lanes"_a, "in_groups"_a, "out_lanes"_a,
-          "out_groups"_a, "record_words"_a);
+          "out_groups"_a, "count_bits"_a, "record_words"_a);
 }

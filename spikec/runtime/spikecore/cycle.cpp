@@ -43,7 +43,9 @@ class Flow {
         for (std::size_t k = 0; k < network.cores.size(); ++k)
             processes_.push_back(
                 std::make_unique<CoreProcess>(network.cores[k], *into[k], *outputs_[k], result.cores[k]));
-        processes_.push_back(std::make_unique<Sink>(network, *last_, edges.period, result, samples * steps));
+        if (network.count_bits != 0) count(network);
+        const std::size_t sent = network.count_bits != 0 ? samples : samples * steps;
+        processes_.push_back(std::make_unique<Sink>(network, *last_, edges.period, result, sent));
     }
 
     void run() {
@@ -126,6 +128,14 @@ class Flow {
         if (link.targets.empty()) last_ = queue(*from, link);
     }
 
+    void count(const Network &network) {
+        counts_ = network.links.back();
+        counts_.payload_bits = static_cast<unsigned>(network.out_lanes) * network.count_bits;
+        Tokens &out = tokens(counts_);
+        processes_.push_back(std::make_unique<Counter>(network, *last_, out));
+        last_ = queue(out, counts_);
+    }
+
     void write_token(const Named &named, std::size_t token) {
         const Tokens &from = *named.queue.from;
         std::vector<std::uint64_t> words(network_.record_words / 2 + 1, 0);
@@ -146,6 +156,7 @@ class Flow {
     std::vector<std::unique_ptr<Process>> processes_;
     std::vector<Tokens *> outputs_;
     Queue *last_ = nullptr;
+    Link counts_;  // from the counter to the output
 };
 
 }  // namespace

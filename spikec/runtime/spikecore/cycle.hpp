@@ -58,9 +58,9 @@ struct Record {
 
 struct StreamResult {
     std::uint64_t cycles = 0;                // until the last token has left
-    std::vector<std::uint64_t> ends;         // cycle in which each end of step left
+    std::vector<std::uint64_t> ends;         // cycle in which each end of step left; of sample, where spikes are counted
     std::vector<std::uint64_t> starts;       // cycle in which each step's first token entered
-    std::vector<std::int32_t> outputs;       // (steps, groups * lanes of the last layer)
+    std::vector<std::int32_t> outputs;       // (steps, or samples of counts; groups * lanes of the last layer)
     std::vector<CoreCounts> cores;
     std::vector<QueueCounts> queues;
     std::vector<std::uint32_t> records;      // 4 + words 32-bit words each, in order of cycle, queue, push and pop
@@ -70,6 +70,7 @@ struct Network {
     std::vector<Core> cores;
     std::vector<Link> links;
     std::size_t in_lanes, in_groups, out_lanes, out_groups;
+    unsigned count_bits;       // of a counter behind the last link; 0: none
     std::size_t record_words;  // 32-bit words of a token in a record
 };
 

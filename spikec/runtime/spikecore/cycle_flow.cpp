@@ -6,6 +6,22 @@
 
 namespace spikecore::cycle {
 
+namespace {
+
+void put_bits(std::vector<std::uint64_t> &words, std::size_t at, unsigned bits, std::uint64_t value) {
+    words[at / 64] |= value << (at % 64);
+    if (at % 64 + bits > 64) words[at / 64 + 1] |= value >> (64 - at % 64);
+}
+
+// `bits` bits from `at` on, at most 32.
+std::uint64_t get_bits(const std::uint64_t *words, std::size_t at, unsigned bits) {
+    std::uint64_t value = words[at / 64] >> (at % 64);
+    if (at % 64 + bits > 64) value |= words[at / 64 + 1] << (64 - at % 64);
+    return value & ((1ULL << bits) - 1);
+}
+
+}  // namespace
+
 void Tokens::push(std::uint64_t cycle, std::uint32_t of_kind, std::uint32_t of_group, const std::uint64_t *content) {
     kind.push_back(of_kind);
     group.push_back(of_group);
@@ -148,9 +164,7 @@ void CoreProcess::fire(std::uint32_t kind, std::uint64_t cycle) {
                 const auto bits = static_cast<unsigned>(core_.state_bits);
                 const std::uint64_t value =
                     static_cast<std::uint64_t>(neurons_.states()[group * core_.lanes + p]) & ((1ULL << bits) - 1);
-                const std::size_t at = p * bits;
-                content_[at / 64] |= value << (at % 64);
-                if (at % 64 + bits > 64) content_[at / 64 + 1] |= value >> (64 - at % 64);
+                put_bits(content_, p * bits, bits, value);
             }
             out_.push(cycle + group + latency, values, static_cast<std::uint32_t>(group), content_.data());
         } else if (mask != 0) {
@@ -184,6 +198,65 @@ bool Join::advance() {
     }
 }
 
+Counter::Counter(const Network &network, Queue &in, Tokens &out)
+    : network_(network),
+      in_(in),
+      out_(out),
+      counts_(network.out_groups * network.out_lanes, 0),
+      content_(out.words),
+      may_(network.out_groups) {}  // a reset clears a group a cycle
+
+bool Counter::advance() {
+    bool done = false;
+    for (;;) {
+        if (sending_) {
+            const std::size_t before = group_;
+            const bool all = send();
+            done |= all || group_ != before;
+            if (!all) return done;
+        }
+        if (!in_.some()) return done;
+        const std::size_t token = in_.next();
+        const std::uint64_t cycle = std::max(may_, in_.from->pushed[token] + 1);
+        in_.popped.push_back(cycle);
+        may_ = cycle + 1;
+        done = true;
+        if (in_.from->kind[token] == spikes)
+            add(token);
+        else
+            sending_ = in_.from->kind[token] == end_clear;
+    }
+}
+
+void Counter::add(std::size_t token) {
+    const auto most = static_cast<std::uint32_t>((1ULL << network_.count_bits) - 1);
+    std::uint32_t *own = counts_.data() + in_.from->group[token] * network_.out_lanes;
+    for (std::uint64_t mask = in_.from->payload[token]; mask != 0; mask &= mask - 1) {
+        std::uint32_t &count = own[std::countr_zero(mask)];
+        count += count != most;
+    }
+}
+
+bool Counter::send() {
+    for (; group_ <= network_.out_groups; ++group_) {
+        if (!out_.free_place(may_)) return false;
+        if (group_ == network_.out_groups) {
+            out_.push(may_, end_clear, 0, nullptr);
+        } else {
+            std::fill(content_.begin(), content_.end(), 0);
+            std::uint32_t *own = counts_.data() + group_ * network_.out_lanes;
+            for (std::size_t p = 0; p < network_.out_lanes; ++p)
+                put_bits(content_, p * network_.count_bits, network_.count_bits, own[p]);
+            std::fill_n(own, network_.out_lanes, 0);
+            out_.push(may_, values, static_cast<std::uint32_t>(group_), content_.data());
+        }
+        ++may_;
+    }
+    group_ = 0;
+    sending_ = false;
+    return true;
+}
+
 Sink::Sink(const Network &network, Queue &in, std::uint64_t period, StreamResult &result, std::size_t steps)
     : network_(network), in_(in), period_(period), result_(result) {
     result_.outputs.assign(steps * network.out_groups * network.out_lanes, 0);
@@ -214,14 +287,16 @@ void Sink::take(std::size_t token) {
     std::int32_t *out = result_.outputs.data() + (step_ * network_.out_groups + group) * lanes;
     const Core &core = network_.cores.back();
     for (std::size_t p = 0; p < lanes; ++p) {
+        if (network_.count_bits != 0) {
+            out[p] = static_cast<std::int32_t>(get_bits(payload, p * network_.count_bits, network_.count_bits));
+            continue;
+        }
         if (!core.membrane) {
             out[p] = static_cast<std::int32_t>(payload[0] >> p & 1);
             continue;
         }
         const auto bits = static_cast<unsigned>(core.state_bits);
-        const std::size_t at = p * bits;
-        std::uint64_t value = payload[at / 64] >> (at % 64);
-        if (at % 64 + bits > 64) value |= payload[at / 64 + 1] << (64 - at % 64);
+        const std::uint64_t value = get_bits(payload, p * bits, bits);
         const auto raised = static_cast<std::int32_t>(static_cast<std::uint32_t>(value) << (32 - bits));
         out[p] = raised >> (32 - bits);
     }

@@ -91,6 +91,26 @@ class Join final : public Process {
     std::uint64_t may_ = 0;
 };
 
+// Counts the spikes of a sample; at its end sends the counts of every group, then the end.
+class Counter final : public Process {
+   public:
+    Counter(const Network &network, Queue &in, Tokens &out);
+    bool advance() override;
+
+   private:
+    void add(std::size_t token);
+    bool send();  // says whether all of it could go
+
+    const Network &network_;
+    Queue &in_;
+    Tokens &out_;
+    std::vector<std::uint32_t> counts_;
+    std::vector<std::uint64_t> content_;
+    std::size_t group_ = 0;
+    std::uint64_t may_;
+    bool sending_ = false;
+};
+
 class Sink final : public Process {
    public:
     Sink(const Network &network, Queue &in, std::uint64_t period, StreamResult &result, std::size_t steps);
