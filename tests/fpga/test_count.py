@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from spikec.backends.fpga.layout.memories import mem_files
+from spikec.backends.fpga.layout.image import write
+from spikec.backends.fpga.layout.memories import mem_files, segments
 from spikec.backends.fpga.top import rtl_files
 from spikec.compiler.cores import END_CLEAR, VALUES, Design
 from spikec.compiler.diagnostics import CompileError
@@ -60,7 +61,11 @@ def same(seed: int, period: int | None = None, knobs: Knobs | None = None) -> No
     inputs = random_spikes(rng, design, int(rng.integers(1, 6)), int(rng.integers(1, 8)), float(rng.choice([0.1, 0.5])))
     options = {"batch": int(rng.integers(1, 4)), "gap": int(rng.choice([1, 1, 3]))}
     options["period"] = period or int(rng.choice([1, 1, 7, 40]))
-    rtl = Rtl(design, rtl_files(design), dict(mem_files(design)), optimise="-O0", **options)
+    if rng.random() < 0.3:
+        design = replace(design, memories="overlay")
+    images = dict(mem_files(design)) if design.memories == "baked" else {}
+    image = write(segments(design))
+    rtl = Rtl(design, rtl_files(design), images, optimise="-O0", image=image, **options)
     verdict = verify_rtl(rtl, inputs)
     assert verdict.equal, f"seed {seed}: {verdict}"
     assert verdict.rtl is not None
