@@ -158,6 +158,12 @@ def sbc_solves_pruned(kept: int, pruned: int) -> bool:
     """Say whether a row is solved over what it loses, given the inverse."""
 
 def sbc_spike_hessian(
-    *, given: NDArray[np.float32], z: NDArray[np.float32], into: NDArray[np.float64], threads: int
+    *,
+    given: NDArray[np.uint8] | NDArray[np.float32],
+    z: NDArray[np.float32],
+    rows: NDArray[np.int64],
+    columns: NDArray[np.int64],
+    into: NDArray[np.float64],
+    threads: int,
 ) -> None:
     """Add the upper triangle of X^T Z."""

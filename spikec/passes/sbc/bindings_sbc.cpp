@@ -4,6 +4,7 @@
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 
@@ -52,12 +53,20 @@ void bound_solve(const In<double, 2> &damped, const std::optional<In<double, 2>>
     keep_solve({damped.data(), known, rows.data(), keep.data(), out.data(), size, count}, threads);
 }
 
-void bound_spikes(const In<float, 2> &given, const In<float, 2> &z, const Out<double, 2> &into, unsigned threads) {
-    const std::size_t count = given.shape(0), size = given.shape(1);
-    shaped(z, count, size);
+template <typename Value>
+void bound_spikes(const In<Value, 1> &given, const In<float, 1> &z, const In<std::int64_t, 1> &rows,
+                  const In<std::int64_t, 1> &columns, const Out<double, 2> &into, unsigned threads) {
+    const std::size_t count = rows.size(), size = columns.size();
     shaped(into, size, size);
+    if (count != 0 && size != 0) {
+        const auto [low_row, high_row] = std::minmax_element(rows.data(), rows.data() + count);
+        const auto [low, high] = std::minmax_element(columns.data(), columns.data() + size);
+        const auto most = static_cast<std::int64_t>(std::min(given.size(), z.size()));
+        if (*low_row < 0 || *low < 0 || *high_row >= most || *high >= most - *high_row)
+            throw nb::value_error("an entry is not in the data");
+    }
     const nb::gil_scoped_release release;
-    spike_hessian({given.data(), z.data(), into.data(), count, size}, threads);
+    spike_hessian({given.data(), z.data(), rows.data(), columns.data(), into.data(), count, size}, threads);
 }
 
 }  // namespace
@@ -69,5 +78,8 @@ void bind_sbc(nb::module_ &m) {
     m.def("sbc_keep_solve", &bound_solve, nb::kw_only(), "damped"_a, "inverse"_a.none(), "rows"_a, "keep"_a, "out"_a,
           "threads"_a);
     m.def("sbc_solves_pruned", &solves_pruned, "kept"_a, "pruned"_a);
-    m.def("sbc_spike_hessian", &bound_spikes, nb::kw_only(), "given"_a, "z"_a, "into"_a, "threads"_a);
+    m.def("sbc_spike_hessian", &bound_spikes<std::uint8_t>, nb::kw_only(), "given"_a, "z"_a, "rows"_a, "columns"_a,
+          "into"_a, "threads"_a);
+    m.def("sbc_spike_hessian", &bound_spikes<float>, nb::kw_only(), "given"_a, "z"_a, "rows"_a, "columns"_a, "into"_a,
+          "threads"_a);
 }

@@ -64,16 +64,35 @@ def keep_solve_bytes(size: int, most: int, threads: int = 0) -> int:
     return _threads(threads) * 8 * (min(most, size) ** 2 + 4 * size)
 
 
-def spike_hessian(spikes: Array, z: Array, into: Doubles, threads: int = 0) -> None:
+def spike_hessian(
+    spikes: Array,
+    z: Array,
+    into: Doubles,
+    threads: int = 0,
+    rows: Array | None = None,
+    columns: Array | None = None,
+) -> None:
     """Add the upper triangle of X^T Z to `into` (d, d); X = `spikes` (n, d) is mostly zeros, Z (n, d).
 
-    With Z = M^T M X of whole recordings this is (MX)^T (MX), which `mirror` makes whole; X may be graded.
+    With Z = M^T M X of whole recordings this is (MX)^T (MX), which `mirror` makes whole. Spikes may be graded; bytes
+    (bool, uint8) are the quickest. Sums of at most 256 terms are float32, the rest is float64.
+
+    With offsets `rows` (n,) and `columns` (d,), entry (i, j) of both matrices is element rows[i] + columns[j] of
+    `spikes` and `z`, which are of one size then: so the windows of a convolution on a padded image need not be
+    written out. ValueError for an entry outside.
     """
     if not into.flags.c_contiguous:
         raise ValueError("the sum is not contiguous")
+    if spikes.size != z.size:
+        raise ValueError(f"{spikes.size} spikes and {z.size} filtered values")
+    width = spikes.shape[-1] if spikes.ndim else 1
     _spikecore.sbc_spike_hessian(
-        given=np.ascontiguousarray(spikes, np.float32),
-        z=np.ascontiguousarray(z, np.float32),
+        given=np.ascontiguousarray(spikes, np.uint8 if spikes.dtype in (np.bool_, np.uint8) else np.float32).reshape(
+            -1
+        ),
+        z=np.ascontiguousarray(z, np.float32).reshape(-1),
+        rows=np.arange(0, spikes.size, width) if rows is None else np.ascontiguousarray(rows, np.int64),
+        columns=np.arange(width) if columns is None else np.ascontiguousarray(columns, np.int64),
         into=into,
         threads=threads,
     )

@@ -8,10 +8,10 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <new>
 #include <utility>
 #include <vector>
 
+#include "lanes.hpp"
 #include "order_kernels.hpp"
 #include "workers.hpp"
 
@@ -49,21 +49,6 @@ std::size_t fresh_of(std::size_t size, std::size_t block) {
 }
 
 std::size_t held_of(std::size_t size, std::size_t block) { return 6 * fresh_of(size, block); }
-
-// Floats at the beginning of a register.
-class Floats {
-public:
-    explicit Floats(std::size_t size) : data_(static_cast<float *>(::operator new(size * sizeof(float), kAlign))) {}
-    Floats(Floats &&other) noexcept : data_(other.data_) { other.data_ = nullptr; }
-    Floats(const Floats &) = delete;
-    ~Floats() { ::operator delete(data_, kAlign); }
-    float *data() const { return data_; }
-    float &operator[](std::size_t i) const { return data_[i]; }
-
-private:
-    static constexpr std::align_val_t kAlign{64};
-    float *data_;
-};
 
 // One row's elimination; used again for the next row.
 class Row {

@@ -5,23 +5,13 @@
 #include <algorithm>
 #include <limits>
 
-#if defined(__x86_64__) && defined(__GNUC__)
-#define SPIKEC_X86 1
-#endif
+#include "lanes.hpp"
 
 namespace spikecore::sbc {
 
 namespace {
 
-#if defined(__GNUC__)
-#define SPIKEC_INLINE inline __attribute__((always_inline))
-using Lanes = float __attribute__((vector_size(64), may_alias));
-#else
-#error "the core is built with GCC or Clang"
-#endif
-
 constexpr float kMost = std::numeric_limits<float>::max();
-constexpr std::size_t kLanes = 16;
 constexpr std::size_t kParts = kPanel / kLanes;
 
 // R rows by V registers of columns, kept in registers over the whole depth.
@@ -111,18 +101,14 @@ SPIKEC_INLINE void score_any(const Columns &columns) {
 
 SPIKEC_VERSION(plain, , update_small)
 #if defined(SPIKEC_X86)
-SPIKEC_VERSION(avx2, __attribute__((target("avx2,fma"))), update_small)
-SPIKEC_VERSION(avx512, __attribute__((target("avx512f"))), update_large)
+SPIKEC_VERSION(avx2, SPIKEC_AVX2, update_small)
+SPIKEC_VERSION(avx512, SPIKEC_AVX512, update_large)
+#else
+constexpr const OrderKernels &k_avx2 = k_plain, &k_avx512 = k_plain;
 #endif
 
 }  // namespace
 
-const OrderKernels &order_kernels() {
-#if defined(SPIKEC_X86)
-    if (__builtin_cpu_supports("avx512f")) return k_avx512;
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return k_avx2;
-#endif
-    return k_plain;
-}
+const OrderKernels &order_kernels() { return *best_version(&k_avx512, &k_avx2, &k_plain); }
 
 }  // namespace spikecore::sbc

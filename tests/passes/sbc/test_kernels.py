@@ -121,6 +121,26 @@ def test_the_hessian_of_spikes_is_the_dense_product(shape: tuple[int, int]) -> N
     assert np.array_equal(again, into)
 
 
+def test_the_windows_of_a_convolution_need_not_be_written_out() -> None:
+    rng = np.random.default_rng(0)
+    channels, height, width, kernel, stride = 3, 9, 11, 3, 2
+    image = (rng.random((40, channels, height, width)) < 0.1).astype(np.float32) * rng.integers(1, 3)
+    z = rng.random(image.shape, np.float32)
+    windows = [np.lib.stride_tricks.sliding_window_view(a, (kernel, kernel), (2, 3)) for a in (image, z)]
+    x, filtered = (
+        w[:, :, ::stride, ::stride].transpose(0, 2, 3, 1, 4, 5).reshape(-1, channels * kernel**2) for w in windows
+    )
+    places = np.arange(image[0].size).reshape(channels, height, width)
+    columns = places[:, :kernel, :kernel].reshape(-1)
+    corners = places[0, : height - kernel + 1 : stride, : width - kernel + 1 : stride].reshape(-1)
+    rows = (np.arange(len(image))[:, None] * image[0].size + corners).reshape(-1)
+    into = np.zeros((len(columns), len(columns)))
+    kernels.spike_hessian(image, z, into, rows=rows, columns=columns)
+    np.testing.assert_allclose(into, np.triu(x.T.astype(float) @ filtered), rtol=2e-6)
+    with pytest.raises(ValueError, match="not in the data"):
+        kernels.spike_hessian(image, z, into, rows=rows + 1, columns=columns)
+
+
 def test_mirror_makes_the_triangle_whole() -> None:
     whole = np.random.default_rng(0).random((600, 600))
     whole += whole.T
