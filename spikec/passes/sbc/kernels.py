@@ -86,10 +86,13 @@ def spike_hessian(
     if spikes.size != z.size:
         raise ValueError(f"{spikes.size} spikes and {z.size} filtered values")
     width = spikes.shape[-1] if spikes.ndim else 1
+    given: NDArray[np.uint8] | Floats
+    if spikes.dtype in (np.bool_, np.uint8):
+        given = np.ascontiguousarray(spikes).view(np.uint8)
+    else:
+        given = np.ascontiguousarray(spikes, np.float32)
     _spikecore.sbc_spike_hessian(
-        given=np.ascontiguousarray(spikes, np.uint8 if spikes.dtype in (np.bool_, np.uint8) else np.float32).reshape(
-            -1
-        ),
+        given=given.reshape(-1),
         z=np.ascontiguousarray(z, np.float32).reshape(-1),
         rows=np.arange(0, spikes.size, width) if rows is None else np.ascontiguousarray(rows, np.int64),
         columns=np.arange(width) if columns is None else np.ascontiguousarray(columns, np.int64),
