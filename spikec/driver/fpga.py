@@ -9,7 +9,7 @@ import numpy as np
 
 from spikec.backends.fpga.backend import IMAGE, design_of
 from spikec.compiler.artifact import Artifact
-from spikec.compiler.cores import END, END_CLEAR, SPIKES, VALUES, Design, EventCore
+from spikec.compiler.cores import END, END_CLEAR, SPIKES, VALUES, Design, EventCore, load_cycles
 from spikec.compiler.diagnostics import CompileError, fail
 from spikec.compiler.ir import Graph
 from spikec.compiler.queues import queues
@@ -53,13 +53,21 @@ class RtlRunner:
     design: Design
 
     def run(self, graph: Graph, inputs: Array, *, trace: Trace = False) -> Result:
-        """Run the RTL; see CycleRunner."""
+        """Run the RTL; see CycleRunner.
+
+        Raises:
+            CompileError: a tool is missing or fails, or the image is refused or takes other cycles than it must.
+        """
         from spikec.runtime.rtl.run import Rtl
 
         files = self.artifact.files
         rtl = {name[4:]: data.decode() for name, data in files.items() if name.startswith("rtl/")}
         memories = {name[4:]: data.decode() for name, data in files.items() if name.startswith("mem/")}
         done = Rtl(self.design, rtl, memories, image=files[IMAGE]).run(inputs)
+        wanted = load_cycles(len(files[IMAGE]))
+        for load in done.loads:
+            if load.cycles != wanted:
+                raise fail("fpga/load-cycles", f"the RTL took {load.cycles} cycles to load, not {wanted}", IMAGE)
         traces = layer_outputs(self.design, done.records, len(inputs), inputs.shape[1])
         last = traces[f"s/{self.design.layers[-1][0].layer}"]
         outputs = last.reshape(*last.shape[:2], *self.design.output_shape)

@@ -105,13 +105,16 @@ def _either(words: int, width: int, board: Board) -> tuple[int, int]:
 
 
 def _written(words: int, width: int, board: Board) -> tuple[int, int]:
-    """Give block memories and tables (or flip-flops) of a memory that is written: one of the two is 0."""
+    """Give block memories and tables of a memory that is written.
+
+    Where tables cannot be written, flip-flops take their place: the memory's, if it is small, and those behind it.
+    """
     if board.memory.tables_written:
         blocks, luts = _either(words, width, board)
         return blocks, int(WRITTEN * luts)
     if words <= WRITTEN_WORDS:
-        return 0, words * width
-    return board.memory.blocks(words, width), 0
+        return 0, (words + 2) * width
+    return board.memory.blocks(words, width), width
 
 
 def reasons(design: Design, board: Board) -> list[str]:

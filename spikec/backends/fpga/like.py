@@ -49,6 +49,7 @@ def differences(design: Design, like: Design) -> Iterator[str]:
     wholes = {
         "inputs": (design.input_size, like.input_size),
         "lanes of the input": (design.in_lanes, like.in_lanes),
+        "bits of a count": (design.count_bits, like.count_bits),
         "places of the queues": ([link.depth for link in design.links], [link.depth for link in like.links]),
     }
     for name, (own, wanted) in wholes.items():
