@@ -69,9 +69,10 @@ def _model(made: argparse.ArgumentParser, what: str) -> None:
     )
     group.add_argument(
         "--time-axis",
-        choices=("0", "1", "none"),
+        choices=("0", "1", "none", "joined"),
         default="0",
-        help="axis of time in the network's input: 0 (T, N, ...), 1 (N, T, ...), none: one step, or a static input",
+        help="axis of time in the network's input: 0 (T, N, ...), 1 (N, T, ...), none: one step, or a static input, "
+        "joined (N * T, ...)",
     )
     group.add_argument("--dt", type=seconds, default=1e-3, metavar="SECONDS", help="length of a step (default 1e-3)")
     group.add_argument("--readout", choices=("auto", "spikes", "membrane"), default="auto", help="what is the output")

@@ -220,7 +220,7 @@ def load_options(words: Words, shown: Shown) -> LoadOptions:
     from spikec.driver.data import as_network_input
     from spikec.driver.load import LoadOptions
 
-    axis = None if words.time_axis == "none" else int(words.time_axis)
+    axis = {"none": None, "joined": "joined", "0": 0, "1": 1}[words.time_axis]
     example = None
     if words.example:
         inputs, _ = read_data(words, shown, words.example, 2)

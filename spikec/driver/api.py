@@ -27,7 +27,7 @@ def compile(
     passes: str | Sequence[Pass] = (),
     *,
     example: Any = None,
-    time_axis: int | None = 0,
+    time_axis: int | str | None = 0,
     dt: float = 1e-3,
     calibrate: Any = None,
     seed: int = 0,
@@ -49,7 +49,8 @@ def compile(
         target: `loihi2`, `loihi2:netx`, `nir`, or `fpga:BOARD`.
         passes: compression passes, as values or in text form (`"quantize{bits=6}"`).
         example: an input as the torch network takes it; taken from `calibrate` where not given.
-        time_axis: axis of time in it: 0 (T, N, *shape), 1 (N, T, *shape), None (one step, or a static input).
+        time_axis: axis of time in it: 0 (T, N, *shape), 1 (N, T, *shape), None (one step, or a static input),
+            "joined" (N * T, *shape): the example is then (N, T, *shape).
         dt: seconds a step.
         calibrate: samples (N, T, *shape), a pair with labels (N,), or a loader of batches.
         seed: of everything random.

@@ -32,7 +32,7 @@ def to_array(value: Any) -> Array:
     return array
 
 
-def calibration(data: Any, time_axis: int | None) -> Calibration | None:
+def calibration(data: Any, time_axis: int | str | None) -> Calibration | None:
     """Give calibration samples (N, T, *shape) from what users have at hand.
 
     Args:
@@ -61,7 +61,7 @@ def _is_array(value: Any) -> bool:
     return isinstance(value, np.ndarray) or hasattr(value, "detach")
 
 
-def _from_loader(loader: Iterable[Any], time_axis: int | None) -> Calibration:
+def _from_loader(loader: Iterable[Any], time_axis: int | str | None) -> Calibration:
     inputs: list[Array] = []
     labels: list[Array] = []
     for batch in islice(loader, SAMPLES):
@@ -135,11 +135,12 @@ def flatten_for(inputs: Array, size: Shape) -> Array:
     return inputs
 
 
-def as_network_input(inputs: Array, time_axis: int | None, *, static: bool = False) -> Array:
+def as_network_input(inputs: Array, time_axis: int | str | None, *, static: bool = False) -> Array:
     """Lay samples (N, T, *shape) as the network takes them: (T, N, *shape) for time axis 0; None: the first step.
 
-    A static input (N, *shape), which the network itself repeats, is given as it is.
+    Where it joins samples and time, they are left apart here. A static input (N, *shape), which the network itself
+    repeats, is given as it is.
     """
-    if static or time_axis == 1:
+    if static or time_axis in (1, "joined"):
         return inputs
     return inputs.swapaxes(0, 1) if time_axis == 0 else inputs[:, 0]

@@ -39,7 +39,7 @@ class LoadOptions:
     """
 
     example: Any = None
-    time_axis: int | None = 0
+    time_axis: int | str | None = 0
     dt: float = 1e-3
     readout: Literal["auto", "spikes", "membrane"] = "auto"
     weights: str | Path | None = None

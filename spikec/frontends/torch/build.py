@@ -13,9 +13,9 @@ from spikec.compiler.neurons import Neuron
 from spikec.compiler.ops import Delay, Input, Output, Scale
 from spikec.compiler.weights import Array
 from spikec.frontends.torch.folding import Folded, Function, Leaf, Source, Sum, Term
-from spikec.frontends.torch.layers import array, layer_op
+from spikec.frontends.torch.layers import array
+from spikec.frontends.torch.registry import adapter_of, plain_layer_op
 from spikec.frontends.torch.states import check_states
-from spikec.frontends.torch.tracer import adapter_of
 from spikec.frontends.torch.values import Call, Const, Expr, Port
 
 Late = tuple[str, str, int]
@@ -31,6 +31,7 @@ class Built:
     ports: dict[tuple[Leaf, Port], str] = field(default_factory=dict)
     late: set[tuple[str, str]] = field(default_factory=set)
     functions: dict[Function, str] = field(default_factory=dict)
+    entries: dict[Leaf, tuple[str, ...]] = field(default_factory=dict)  # the nodes that read what a leaf is given
     nothing: dict[Leaf, Term] = field(default_factory=dict)  # layers that do nothing, and what they pass on
     place: dict[str, int] = field(default_factory=dict)
 
@@ -74,7 +75,7 @@ def build(folded: Folded, output: Term, size: Shape, kind: str, dt: float, sourc
     _add_leaves(folded, built, _used_ports(folded, output), dt)
     late: list[Late] = []
     for leaf, term in folded.inputs.items():
-        for name in [name for (at, _), name in built.ports.items() if at == leaf]:
+        for name in built.entries.get(leaf, ()):
             _wire(built, name, term, late)
     result = built.add("output", Output(), "", 1 << 30)
     if isinstance(output, Sum):
@@ -106,14 +107,16 @@ def _used_ports(folded: Folded, output: Term) -> dict[Leaf, set[Port]]:
         look(term)
     for leaf, calls in folded.calls.items():
         adapter = adapter_of(calls[0].module)
-        inner = adapter is not None and adapter.recurrent(calls[0].module, _shape(calls[-1])) is not None
-        if adapter is not None and (not used[leaf] or inner):
+        if adapter is None or "spikes" not in calls[-1].outputs:
+            continue
+        if not used[leaf] or adapter.inner(calls[0].module, _shape(calls[-1])).recurrent:
             used[leaf].add("spikes")
     return used
 
 
 def _shape(call: Call) -> Shape:
-    return tuple(call.outputs["value" if "value" in call.outputs else "spikes"].shape[1:])
+    ports: tuple[Port, ...] = ("value", "spikes", "membrane")
+    return tuple(next(call.outputs[port] for port in ports if port in call.outputs).shape[1:])
 
 
 def _add_leaves(folded: Folded, built: Built, used: dict[Leaf, set[Port]], dt: float) -> None:
@@ -128,7 +131,7 @@ def _add_leaves(folded: Folded, built: Built, used: dict[Leaf, set[Port]], dt: f
                 )
             try:
                 if calls[0].neuron:
-                    _add_neuron(built, leaf, calls, used[leaf], starts.get(leaf[0], 0.0), dt)
+                    _add_neuron(built, leaf, calls, used[leaf], starts.get(leaf[0]), dt)
                 else:
                     _add_layer(built, folded, leaf, calls)
             except ValueError as error:
@@ -137,7 +140,7 @@ def _add_leaves(folded: Folded, built: Built, used: dict[Leaf, set[Port]], dt: f
 
 
 def _initial_states(folded: Folded) -> dict[str, float | Array]:
-    """Give the initial membranes that forward hands to neurons, where they are not zero.
+    """Give the initial membranes that forward hands to neurons, for those that it hands one to.
 
     Raises:
         CompileError: `torch/initial-state`: samples differ, or it is not a membrane.
@@ -146,10 +149,18 @@ def _initial_states(folded: Folded) -> dict[str, float | Array]:
 
     def initial(call: Call, state: str, value: Expr) -> None:
         assert isinstance(value, Const)
-        if value.tensor.shape != call.arg.tensor.shape or not bool(value.tensor.any()):
+        adapter, shape = adapter_of(call.module), (call.arg.tensor.shape[0], *_shape(call))
+        assert adapter is not None
+        try:
+            given = adapter.initial(value.tensor, shape)
+        except RuntimeError as error:
+            message = f"'{state}' starts as a tensor {list(value.tensor.shape)}, which does not fit {list(shape)}"
+            raise fail("torch/initial-state", message, folded.name(call.path), "start it from zeros") from error
+        membrane = adapter.states(call.module)[state] == "membrane"
+        if given is None or not (membrane or bool(given.any())):
             return
-        values = array(value.tensor)
-        if state != "mem":
+        values = array(given)
+        if not membrane:
             message = f"'{state}' starts from something other than zero"
             raise fail("torch/initial-state", message, folded.name(call.path), "start it from zeros")
         if not np.all(values == values[:1]):
@@ -169,7 +180,7 @@ def _name(leaf: Leaf, kind: str) -> str:
 
 
 def _add_neuron(
-    built: Built, leaf: Leaf, calls: tuple[Call, ...], used: set[Port], v_init: float | Array, dt: float
+    built: Built, leaf: Leaf, calls: tuple[Call, ...], used: set[Port], v_init: float | Array | None, dt: float
 ) -> None:
     call = calls[-1]
     adapter = adapter_of(call.module)
@@ -177,31 +188,58 @@ def _add_neuron(
     shape = _shape(call)
     op = adapter.neuron(call.module, shape, v_init, dt)
     path, name = leaf[0], _name(leaf, type(call.module).__name__)
-    inner = adapter.recurrent(call.module, shape)
-    recurrent = None
-    if inner is not None:
-        recurrent = built.add(f"{name}.recurrent", inner, f"{path}.recurrent".lstrip("."), call.order)
+    inner = adapter.inner(call.module, shape)
+    feed = _add_chain(built, f"{name}.input", inner.feed, f"{path}.input", call.order)
+    back = _add_chain(built, f"{name}.recurrent", inner.recurrent, f"{path}.recurrent", call.order)
     if "spikes" in used:
         built.ports[leaf, "spikes"] = built.add(name, op, path, call.order)
     if "membrane" in used:
+        if (refusal := adapter.membrane_refusal(call.module)) is not None:
+            raise ValueError("; ".join(refusal))
         second = f"{name}.membrane" if "spikes" in used else name
         built.ports[leaf, "membrane"] = built.add(second, replace(op, readout="membrane"), path, call.order)
-    if recurrent is not None:
-        for port in sorted(used):
-            built.connect(built.ports[leaf, port], recurrent)
-        built.connect(recurrent, built.ports[leaf, "spikes"], late=True)
+    neurons = tuple(built.ports[leaf, port] for port in sorted(used))
+    built.entries[leaf] = feed[:1] or neurons
+    for neuron in neurons if feed else ():
+        built.connect(neuron, feed[-1])
+    if back:
+        _close_loop(built, back, built.ports[leaf, "spikes"], neurons, at_once=inner.at_once)
+
+
+def _add_chain(built: Built, name: str, ops: tuple[Op, ...], path: str, place: int) -> tuple[str, ...]:
+    """Add ops that read one another, and give their names."""
+    names: tuple[str, ...] = ()
+    for op in ops:
+        names = (*names, built.add(name, op, path.lstrip("."), place, names[-1:]))
+    return names
+
+
+def _close_loop(built: Built, chain: tuple[str, ...], spikes: str, neurons: tuple[str, ...], *, at_once: bool) -> None:
+    """Lead a neuron's spikes back through a chain: the step lies before the chain, or behind it if not `at_once`."""
+    biased = any(
+        getattr(built.nodes[name].op, field, None) is not None for name in chain for field in ("bias", "shift")
+    )
+    end = chain[-1]
+    if biased and not at_once:
+        node = built.nodes[end]
+        end = built.add(f"{end}.delay", Delay(0), node.origin.path, built.place[end], (end,))
+    for neuron in neurons:
+        built.connect(neuron, end, late=end != chain[-1])
+    built.connect(chain[0], spikes, late=end == chain[-1])
 
 
 def _add_layer(built: Built, folded: Folded, leaf: Leaf, calls: tuple[Call, ...]) -> None:
     call = calls[-1]
     made = _shape(call)
-    op = layer_op(call.module, tuple(call.arg.tensor.shape[1:]), made)
+    op = plain_layer_op(call.module, tuple(call.arg.tensor.shape[1:]), made)
     if call.arg.tensor.shape[0] != call.outputs["value"].shape[0]:
         raise ValueError("it joins the batch with other axes; keep start_dim at 1")
     if op is None:
         built.nothing[leaf] = folded.inputs[leaf]
         return
-    built.ports[leaf, "value"] = built.add(_name(leaf, type(call.module).__name__), op, leaf[0], call.order)
+    name = built.add(_name(leaf, type(call.module).__name__), op, leaf[0], call.order)
+    built.ports[leaf, "value"] = name
+    built.entries[leaf] = (name,)
 
 
 def _wire(built: Built, name: str, term: Term, late: list[Late], lag: int = 0) -> None:

@@ -18,13 +18,13 @@ from spikec.frontends.torch.lower import as_tensor, check_axes, does_one_step, p
 from spikec.frontends.torch.readout import Candidate, choose
 from spikec.frontends.torch.state import untouched
 from spikec.frontends.torch.tracer import Trace, record
-from spikec.frontends.torch.values import Call, Expr, Port, Sequence
+from spikec.frontends.torch.values import Call, Expr, Port, Sequence, TimeAxis
 
 SAMPLES_AT_ONCE = 64
 
 
 def run_framework(
-    module: Any, inputs: Array, graph: Graph, *, time_axis: int | None = 0, batch_axis: int | None = None
+    module: Any, inputs: Array, graph: Graph, *, time_axis: TimeAxis = 0, batch_axis: int | None = None
 ) -> Result:
     """Run a module as its framework runs it, in evaluation mode, every sample from the initial state.
 
@@ -53,7 +53,7 @@ def run_framework(
     return Result({output: joined.pop(output)}, joined)
 
 
-def _run(module: Any, inputs: Array, graph: Graph, time_axis: int | None) -> dict[str, Array]:
+def _run(module: Any, inputs: Array, graph: Graph, time_axis: TimeAxis) -> dict[str, Array]:
     name = place_namer(module, "")
     trace, static = _trace(module, inputs, time_axis)
     folded = fold(trace, name, static=static, least=1)
@@ -74,11 +74,11 @@ def _run(module: Any, inputs: Array, graph: Graph, time_axis: int | None) -> dic
     return arrays
 
 
-def _trace(module: Any, inputs: Array, time_axis: int | None) -> tuple[Trace, bool]:
+def _trace(module: Any, inputs: Array, time_axis: TimeAxis) -> tuple[Trace, bool]:
     """Trace the module on the inputs; and say whether one input served for all steps."""
     name = place_namer(module, "")
     if time_axis is not None:
-        whole = inputs if time_axis == 1 else np.swapaxes(inputs, 0, 1)
+        whole = np.swapaxes(inputs, 0, 1) if time_axis == 0 else inputs
         return record(module, [as_tensor(whole)], time_axis, name), False
     steps = [as_tensor(inputs[:, t]) for t in range(inputs.shape[1])]
     trace = record(module, steps[:1], None, name)
@@ -98,7 +98,8 @@ def _neurons(folded: Folded, built: Built, graph: Graph) -> dict[str, Array]:
     """Give the output of every neuron of the graph over time."""
     found: dict[str, Array] = {}
     for (leaf, port), name in built.ports.items():
-        if isinstance(built.nodes[name].op, Neuron) and name in graph:
+        known = all(port in call.outputs for call in folded.calls[leaf])
+        if known and isinstance(built.nodes[name].op, Neuron) and name in graph:
             found[name] = _over_time(folded.calls[leaf], port, folded.steps)
     return found
 
@@ -106,7 +107,12 @@ def _neurons(folded: Folded, built: Built, graph: Graph) -> dict[str, Array]:
 def _output(folded: Folded, chosen: Candidate) -> Array:
     term = chosen.term
     if isinstance(term, Source) and term.leaf is not None:
-        return _over_time(folded.calls[term.leaf], term.port, folded.steps)
+        calls = folded.calls[term.leaf]
+        if not all(term.port in call.outputs for call in calls):
+            kind = f"{type(calls[0].module).__module__}.{type(calls[0].module).__qualname__}"
+            message = f"{kind} keeps the {term.port} of its last step alone, so that the other steps cannot be compared"
+            raise fail("torch/output", message, folded.name(term.leaf[0]), "read the spikes, or call it step by step")
+        return _over_time(calls, term.port, folded.steps)
     if isinstance(chosen.value, Sequence) and chosen.over_time != "last":
         items = [item for item in chosen.value.items if isinstance(item, Expr)]
         return np.stack([item.tensor.numpy() for item in items], axis=1)

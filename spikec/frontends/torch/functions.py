@@ -62,6 +62,7 @@ PROPERTIES = frozenset(
         "is_sparse",
         "is_quantized",
         "names",
+        "_version",
     }
 )
 """What may be asked of a tensor without its values: shapes, kinds, and constants made like it."""
@@ -159,6 +160,8 @@ HANDLERS: dict[str, Handler] = {
     "__getitem__": tm.index,
     "select": tm.select,
     "stack": tm.stack,
+    **dict.fromkeys(("cat", "concat", "concatenate"), tm.cat),
+    **dict.fromkeys(("repeat", "expand", "repeat_interleave"), tm.repeat),
     "sum": tm.reduce,
     "mean": tm.reduce,
 }

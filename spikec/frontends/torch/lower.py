@@ -17,6 +17,7 @@ from spikec.frontends.torch.folding import Folded, fold
 from spikec.frontends.torch.readout import Wanted, choose
 from spikec.frontends.torch.state import untouched
 from spikec.frontends.torch.tracer import PROBE_CALLS, Trace, record
+from spikec.frontends.torch.values import TimeAxis
 
 LARGEST_COUNT = 255
 
@@ -25,14 +26,14 @@ def lower(
     module: Any,
     example: Any,
     *,
-    time_axis: int | None = 0,
+    time_axis: TimeAxis = 0,
     batch_axis: int | None = None,
     dt: float = 1e-3,
     readout: Wanted = "auto",
     source: str = "",
     remark: Sink = ignore,
 ) -> Graph:
-    """Lower a network of torch.nn layers and snnTorch neurons into a float graph.
+    """Lower a network of torch.nn layers and the neurons of a framework into a float graph.
 
     The module is run once on the example, in evaluation mode, from the initial state, and is left as it was.
 
@@ -40,7 +41,8 @@ def lower(
         module: the trained network.
         example: an input as forward takes it, a tensor or an array; at least 2 steps (3 show all that 2 may hide).
         time_axis: 0 for (T, N, *shape), 1 for (N, T, *shape), None where a call is one step or where forward repeats
-            one input (N, *shape) in a loop over time (direct coding).
+            one input (N, *shape) in a loop over time (direct coding); "joined" where forward takes (N * T, *shape),
+            the steps of a sample one after another: the example is then (N, T, *shape).
         batch_axis: the axis of the samples; the other one of the first two.
         dt: seconds a step, for the record.
         readout: what to take where spikes and membrane are returned; `auto` takes the spikes.
@@ -72,7 +74,7 @@ class Traced:
     folded: Folded
 
 
-def trace(module: Any, tensor: Any, time_axis: int | None, source: str) -> Traced:
+def trace(module: Any, tensor: Any, time_axis: TimeAxis, source: str) -> Traced:
     """Trace a module on one feed; where one call is one step, on the same feed several times."""
     module.eval()
     name = place_namer(module, source)
@@ -130,16 +132,16 @@ def check_real(module: Any, source: str) -> None:
     found.raise_errors()
 
 
-def check_axes(rank: int, time_axis: int | None, batch_axis: int | None, where: str) -> None:
+def check_axes(rank: int, time_axis: TimeAxis, batch_axis: int | None, where: str) -> None:
     """Refuse a layout other than (T, N, ...), (N, T, ...) and (N, ...)."""
-    expected = {0: 1, 1: 0, None: 0}
+    expected = {0: 1, 1: 0, None: 0, "joined": 0}
     if time_axis not in expected or batch_axis not in (None, expected.get(time_axis)):
         raise fail(
             "torch/axes",
             f"time_axis={time_axis}, batch_axis={batch_axis} is not a layout that spikec reads",
             where,
             "time and samples are the first two axes: --time-axis 0 or 1 (in Python: time_axis=0 or 1); "
-            "none (None) where there is no axis of time",
+            "none (None) where there is no axis of time, joined where the two are one",
         )
     if rank < (1 if time_axis is None else 2) + 1:
         wanted = "samples and values" if time_axis is None else "samples, time and values"

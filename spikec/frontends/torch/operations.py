@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,31 +32,58 @@ def each(value: Value, result: Any, make: Callable[[Expr, Any], Expr | None]) ->
     """Apply to a step, or to every step of a sequence that keeps its time axis and its batch."""
     if not isinstance(value, Sequence):
         return make(value, result)
-    if value.reduced or value.axis > 1 or result.dim() < 2 or None in value.items:
+    if value.reduced or value.axis > 1 or None in value.items or not value.holds(result):
         return None
-    first = value.items[0]
-    assert first is not None
-    whole = [first.tensor.shape[0]]
-    whole.insert(value.axis, len(value.items))
-    if list(result.shape[:2]) != whole:
-        return None
-    made = [make(item, result.select(value.axis, t)) for t, item in enumerate(value.items) if item is not None]
-    return None if None in made else Sequence(tuple(made), value.axis)
+    made = [make(item, value.part(result, t)) for t, item in enumerate(value.items) if item is not None]
+    return None if None in made else replace(value, items=tuple(made))
 
 
 def reshape(tracer: Tracer, name: str, args: Any, kwargs: Any, result: Any) -> Value | None:
-    """Another shape in C order; the batch must stay the first axis."""
+    """Another shape in C order; the batch must stay the first axis. Time and batch may be joined or parted."""
     value = tracer.trace.value_of(args[0])
+    if isinstance(value, Sequence):
+        value = _laid_out(value, result)
+        if isinstance(value, Expr):
+            value = value if value.tensor.shape[0] == result.shape[0] else None
+    elif value is not None and name == "unsqueeze" and list(result.shape) == [1, *args[0].shape]:
+        return Sequence((value,), 0)  # the one step of a sequence (T, N, *shape)
+    if value is None:
+        return None
+    return each(value, result, lambda item, made: reshaped(item, made, tracer.scope))
 
-    def make(item: Expr, made: Any) -> Expr | None:
-        if made.dim() < 1 or item.tensor.shape[0] != made.shape[0]:
-            return None
-        given, size = tuple(item.tensor.shape[1:]), tuple(made.shape[1:])
-        if given == size:
-            return item
-        return Apply(reshape_op(given, size), ("reshape", size), item, tracer.scope, tensor=made)
 
-    return None if value is None else each(value, result, make)
+def _laid_out(value: Sequence, result: Any) -> Value | None:
+    """Give a sequence in the layout of what it was reshaped to, or its only step where the axis of time is gone."""
+    first = value.items[0]
+    if value.reduced or first is None:
+        return None
+    steps, samples = len(value.items), first.tensor.shape[0]
+    if value.holds(result) and (value.joined or steps > 1 or result.dim() == first.tensor.dim() + 1):
+        return value
+    if steps == 1 and result.shape[:1] == first.tensor.shape[:1]:
+        return first
+    other = replace(value, joined=not value.joined)
+    return other if other.holds(result) and steps * samples > 0 else None
+
+
+def reshaped(item: Expr, made: Any, scope: str) -> Expr | None:
+    """Give a step in another shape; there and back again is the step itself."""
+    if made.dim() < 1 or item.tensor.shape[0] != made.shape[0]:
+        return None
+    given, size = tuple(item.tensor.shape[1:]), tuple(made.shape[1:])
+    if given == size:
+        return item
+    if isinstance(item, Apply) and item.key[0] == "reshape" and tuple(item.arg.tensor.shape) == tuple(made.shape):
+        return item.arg
+    return Apply(reshape_op(given, size), ("reshape", size), item, scope, tensor=made)
+
+
+def without_axis(value: Expr, axis: int) -> Expr | None:
+    """Give a step that has an axis of time of size 1 behind the samples without it."""
+    shape = value.tensor.shape
+    if axis != 1 or len(shape) < 2 or shape[1] != 1:
+        return None
+    return reshaped(value, value.tensor.squeeze(1), "")
 
 
 def add(tracer: Tracer, name: str, args: Any, kwargs: Any, result: Any) -> Value | None:
@@ -91,13 +119,13 @@ def _is_nothing(side: Any) -> bool:
 
 def _add_sequences(tracer: Tracer, values: list[Value | None], minus: bool, result: Any) -> Value | None:
     left, right = values
-    if not isinstance(left, Sequence) or not isinstance(right, Sequence) or left.axis != right.axis:
+    if not isinstance(left, Sequence) or not isinstance(right, Sequence) or left.layout != right.layout:
         return None
     if left.reduced or right.reduced or len(left.items) != len(right.items) or None in (*left.items, *right.items):
         return None
     pairs = zip(left.items, right.items, strict=True)
-    items = [_sum(tracer, [a, b], minus, result.select(left.axis, t)) for t, (a, b) in enumerate(pairs) if a and b]
-    return None if None in items else Sequence(tuple(items), left.axis)
+    items = [_sum(tracer, [a, b], minus, left.part(result, t)) for t, (a, b) in enumerate(pairs) if a and b]
+    return None if None in items else replace(left, items=tuple(items))
 
 
 def _add_constant(tracer: Tracer, values: list[Value | None], side: Any, minus: bool, result: Any) -> Value | None:
@@ -108,10 +136,11 @@ def _add_constant(tracer: Tracer, values: list[Value | None], side: Any, minus: 
     if not isinstance(value, Sequence) or value.reduced or value.axis > 1:
         return None
     constant = torch.broadcast_to(_constant(side, result).tensor, result.shape)
-    if not torch.equal(constant, constant[:1, :1].expand(result.shape)):
+    one_step = constant[:1] if value.joined else constant[:1, :1]
+    if not torch.equal(constant, one_step.expand(result.shape)):
         return _refuse_constant(tracer, side, result)
     factor = -1.0 if minus and values[0] is None else 1.0
-    offset = array(constant[0, 0]) * (-1.0 if minus and values[1] is None else 1.0)
+    offset = array(one_step[0] if value.joined else one_step[0, 0]) * (-1.0 if minus and values[1] is None else 1.0)
     one = float(offset.flat[0]) if np.all(offset == offset.flat[0]) else offset
     return each(value, result, lambda item, made: _apply_scale(tracer, item, factor, one, made))
 
@@ -208,9 +237,10 @@ def pool(tracer: Tracer, name: str, args: Any, kwargs: Any, result: Any) -> Valu
     except ValueError as error:
         tracer.refuse("torch/unsupported", f"'{name}': {error}", tracer.scope)
         return None
-    if value is None or isinstance(value, Sequence) or given.get("return_indices"):
+    if value is None or given.get("return_indices") or (isinstance(value, Sequence) and not value.joined):
         return None
-    return Apply(made, (name, repr(sorted(given.items(), key=str))), value, tracer.scope, tensor=result)
+    key = (name, repr(sorted(given.items(), key=str)))
+    return each(value, result, lambda item, part: Apply(made, key, item, tracer.scope, tensor=part))
 
 
 def _pool(rank: int, average: bool, given: dict[str, Any]) -> Op:

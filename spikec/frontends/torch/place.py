@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 from types import FrameType
 
-OTHERS = frozenset({"torch", "snntorch", "spikec", "importlib", "contextlib", "functools"})
+from spikec.frontends.torch.registry import ADAPTERS
+
+OTHERS = frozenset({"torch", "spikec", "importlib", "contextlib", "functools", *ADAPTERS})
 """Packages whose lines are not the user's."""
 RECORDER = ("spikec.frontends.torch.tracer", "record")
 """The function that calls the user's network: what called it is no part of the network."""

@@ -91,6 +91,8 @@ def _other_port(folded: Folded, found: list[Candidate], wanted: Wanted) -> Candi
         term = candidate.term
         if isinstance(term, Source) and term.leaf is not None and folded.calls[term.leaf][0].neuron:
             port: Literal["spikes", "membrane"] = "membrane" if wanted == "membrane" else "spikes"
+            if port == "spikes" and port not in folded.calls[term.leaf][-1].outputs:
+                continue
             return replace(candidate, term=replace(term, port=port), over_time="")
     raise fail(
         "torch/output",

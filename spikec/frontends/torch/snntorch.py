@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-import numpy as np
-
-from spikec.compiler.ir import Op, Shape
+from spikec.compiler.ir import Shape
 from spikec.compiler.neurons import Neuron, Number, ResetWhen
 from spikec.compiler.ops import Scale
-from spikec.compiler.weights import Array
-from spikec.frontends.torch.layers import array, is_layer, layer_op
+from spikec.frontends.torch.adapter import Adapter, Inner, Outputs, Refusal, number
+from spikec.frontends.torch.layers import is_layer, layer_op
 from spikec.frontends.torch.values import Port
 
 STATES: dict[str, dict[str, Port]] = {
@@ -44,24 +42,16 @@ UNSUPPORTED = {
 PROBE = (-1.0, -1e-30, 0.0, 1e-30, 1.0)
 
 
-class SnnTorch:
+class SnnTorch(Adapter):
     """The adapter for snnTorch."""
 
     package = "snntorch"
+    neurons = STATES
+    unsupported = UNSUPPORTED
+    transient = ("mem", "syn", "spk")
 
-    def is_neuron(self, module: Any) -> bool:
-        """Say whether the class is one of the five, exactly (a subclass may do anything)."""
-        return _of_snntorch(module) and type(module).__name__ in STATES
-
-    def refusal(self, module: Any) -> tuple[str, str] | None:
-        """Refuse other classes of snnTorch, subclasses, and settings that the neuron op does not have."""
-        name = type(module).__name__
-        if not _of_snntorch(module):
-            return None
-        if name in UNSUPPORTED:
-            return f"snntorch's {name} is not supported", UNSUPPORTED[name]
-        if name not in STATES:
-            return None
+    def setting_refusal(self, module: Any) -> Refusal | None:
+        """Refuse settings that the neuron op does not have."""
         if module.inhibition:
             return "inhibition=True lets one neuron of a layer silence the others", "train without inhibition"
         if module.state_quant:
@@ -72,7 +62,7 @@ class SnnTorch:
 
     def hint(self, module: Any) -> str:
         """Name the fault of snnTorch 1.0.0 in RSynaptic: its delayed reset runs on the arguments of forward alone."""
-        if not _of_snntorch(module) or type(module).__name__ != "RSynaptic" or module.reset_delay:
+        if type(module).__name__ != "RSynaptic" or module.reset_delay:
             return ""
         return "snnTorch's RSynaptic fails with reset_delay=False unless it is handed all states, where it does nothing"
 
@@ -80,21 +70,34 @@ class SnnTorch:
         """Give the hidden states in the order of forward's arguments."""
         return STATES[type(module).__name__]
 
-    def outputs(self, module: Any, result: Any) -> Mapping[Port, Any]:
+    def given(self, module: Any, args: Any, kwargs: Any) -> Mapping[str, Any]:
+        """Give the states that a call was handed."""
+        names = self.states(module)
+        return dict(zip(names, args[1:], strict=False)) | {k: v for k, v in kwargs.items() if k in names}
+
+    def held(self, module: Any) -> Mapping[str, Any]:
+        """Give the states that a module keeps."""
+        return {name: getattr(module, name) for name in self.states(module)}
+
+    def initial(self, tensor: Any, shape: Any) -> Any | None:
+        """Drop a state of another shape: snnTorch then starts at zero."""
+        return tensor if tensor.shape == shape else None
+
+    def outputs(self, module: Any, result: Any) -> Outputs:
         """Name what a call returned; spikes alone with init_hidden and not output."""
         tensors = result if isinstance(result, tuple) else (result,)
         named = dict(zip(RETURNED[type(module).__name__], tensors, strict=False))
         named.setdefault("membrane", module.mem)
-        return named
+        return Outputs(named)
 
-    def forget(self, module: Any) -> None:
+    def prepare(self, module: Any, samples: int) -> None:
         """Empty the hidden states: snnTorch starts at zero when their shape does not fit."""
         import torch
 
-        for name in self.states(module):
+        for name in STATES.get(type(module).__name__, {}):
             setattr(module, name, torch.zeros(0, device=getattr(module, name).device))
 
-    def neuron(self, module: Any, shape: Shape, v_init: Number, dt: float) -> Neuron:
+    def neuron(self, module: Any, shape: Shape, v_init: Number | None, dt: float) -> Neuron:
         """Give the neuron op of a module."""
         kind = type(module).__name__
         reset = RESETS[module.state_function.__name__]
@@ -108,7 +111,7 @@ class SnnTorch:
             a_syn=number(module.alpha.clamp(0, 1), shape, "alpha") if synaptic else 0.0,
             syn_order="decay_add" if synaptic else "none",
             v_th=number(module.threshold, shape, "threshold"),
-            v_init=v_init,
+            v_init=0.0 if v_init is None else v_init,
             cmp=">",
             graded=number(module.graded_spikes_factor, shape, "graded_spikes_factor"),
             reset=KINDS[reset],
@@ -117,30 +120,15 @@ class SnnTorch:
             dt=dt,
         )
 
-    def recurrent(self, module: Any, shape: Shape) -> Op | None:
+    def inner(self, module: Any, shape: Shape) -> Inner:
         """Give the connection inside RLeaky and RSynaptic: dense, convolution, or one weight V a neuron."""
-        inner = getattr(module, "recurrent", None)
-        if inner is None:
-            return None
-        if is_layer(inner):
-            return layer_op(inner, shape, shape)
-        return Scale(number(inner.V, shape, "V"))
-
-
-def number(tensor: Any, shape: Shape, name: str) -> Number:
-    """Give a parameter as a scalar, or as an array that broadcasts against the neurons' shape.
-
-    Raises:
-        ValueError: it differs between samples of a batch, or does not fit the shape.
-    """
-    values: Array = array(tensor)
-    if values.size == 1:
-        return float(values.reshape(()))
-    while values.ndim > len(shape) and values.shape[0] == 1:
-        values = values[0]
-    if values.ndim > len(shape) or np.broadcast_shapes(values.shape, shape) != shape:
-        raise ValueError(f"{name} of shape {list(tensor.shape)} does not fit neurons of shape {list(shape)}")
-    return values
+        connection = getattr(module, "recurrent", None)
+        if connection is None:
+            return Inner()
+        if is_layer(connection):
+            made = layer_op(connection, shape, shape)
+            return Inner(recurrent=() if made is None else (made,))
+        return Inner(recurrent=(Scale(number(connection.V, shape, "V")),))
 
 
 def _decay(module: Any, shape: Shape) -> tuple[Number, Number]:
@@ -152,10 +140,6 @@ def _decay(module: Any, shape: Shape) -> tuple[Number, Number]:
     return number(1 - module.time_step / (module.R * module.C), shape, "R and C"), number(gain, shape, "R and C")
 
 
-def _of_snntorch(module: Any) -> bool:
-    return type(module).__module__.partition(".")[0] == "snntorch"
-
-
 def _fires_above_zero(module: Any) -> bool:
     import torch
 
@@ -164,7 +148,7 @@ def _fires_above_zero(module: Any) -> bool:
     return bool(torch.equal(fired, torch.tensor([float(x > 0) for x in PROBE])))
 
 
-def _reset_refusal(module: Any) -> tuple[str, str] | None:
+def _reset_refusal(module: Any) -> Refusal | None:
     """Refuse a module that resets otherwise than its state says: the constructor fixed it, the state came later."""
     built = RESETS.get(module.state_function.__name__)
     said = int(module.reset_mechanism_val)

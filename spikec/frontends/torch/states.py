@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from spikec.compiler.diagnostics import CompileError, fail
 from spikec.frontends.torch.folding import Folded
-from spikec.frontends.torch.tracer import adapter_of
+from spikec.frontends.torch.registry import adapter_of
 from spikec.frontends.torch.values import Call, Const, Expr, Port, Ref, Unknown
 
 

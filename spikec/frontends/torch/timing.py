@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from spikec.frontends.torch.values import Expr, InputAt, Sequence, Unknown, Value
+from spikec.frontends.torch.operations import without_axis
+from spikec.frontends.torch.values import Expr, InputAt, Layout, Sequence, Unknown, Value
 
 if TYPE_CHECKING:
     from spikec.frontends.torch.tracer import Tracer
@@ -22,7 +23,7 @@ def index(tracer: Tracer, name: str, args: Any, kwargs: Any, result: Any) -> Val
     if position is None:
         return None
     axis, where = position
-    if axis != value.axis:
+    if axis != value.axis or value.joined:
         return _wrong_axis(tracer, value, axis, result)
     if isinstance(where, slice):
         return replace(value, items=value.items[where])
@@ -58,7 +59,7 @@ def select(tracer: Tracer, name: str, args: Any, kwargs: Any, result: Any) -> Va
     value = tracer.trace.value_of(args[0])
     given = dict(zip(("dim", "index"), args[1:], strict=False)) | kwargs
     axis = given["dim"] % args[0].dim()
-    if not isinstance(value, Sequence) or value.reduced or axis != value.axis:
+    if not isinstance(value, Sequence) or value.reduced or value.joined or axis != value.axis:
         return _wrong_axis(tracer, value, axis, result)
     item: Expr | None = value.items[given["index"]]
     return item
@@ -68,7 +69,8 @@ def unbind(tracer: Tracer, func: Any, args: Any, kwargs: Any) -> Any:
     """`for step in x`, `x.unbind(axis)`: the steps; None if it is another axis."""
     value = tracer.trace.value_of(args[0])
     axis = (args[1] if len(args) > 1 else kwargs.get("dim", 0)) % args[0].dim()
-    if isinstance(value, Sequence) and not value.reduced and axis == value.axis and None not in value.items:
+    picks = isinstance(value, Sequence) and not value.reduced and not value.joined and axis == value.axis
+    if picks and isinstance(value, Sequence) and None not in value.items:
         items: tuple[Expr | None, ...] = value.items
     elif _wrong_axis(tracer, value, axis, args[0]) is not None:
         items = (Unknown(),) * args[0].shape[axis]
@@ -84,7 +86,7 @@ def unbind(tracer: Tracer, func: Any, args: Any, kwargs: Any) -> Any:
 def _wrong_axis(tracer: Tracer, value: Value | None, axis: int, result: Any) -> Value | None:
     """Refuse to go along the samples, or along time where there is said to be none; None if it is another axis."""
     said = tracer.time_axis
-    if axis > 1 or value is None:
+    if axis > 1 or value is None or (isinstance(value, Sequence) and value.joined and axis == 1):
         return None
     if not isinstance(value, Sequence):
         if said is not None or not isinstance(value, InputAt):
@@ -96,7 +98,10 @@ def _wrong_axis(tracer: Tracer, value: Value | None, axis: int, result: Any) -> 
         )
     elif value.reduced or value.axis > 1:
         return None
-    elif said is not None and all(isinstance(item, InputAt) for item in value.items):
+    elif value.joined:
+        message = "forward picks from axis 0, which holds samples and time together"
+        help = "part them first: x.unflatten(0, (samples, steps))"
+    elif isinstance(said, int) and all(isinstance(item, InputAt) for item in value.items):
         message = f"forward picks from axis {axis}, which holds the samples if time is axis {said} of its input"
         help = f"did you mean --time-axis {1 - said} (in Python: time_axis={1 - said})?"
     else:
@@ -116,6 +121,35 @@ def stack(tracer: Tracer, name: str, args: Any, kwargs: Any, result: Any) -> Val
     return Sequence(tuple(item for item in items if isinstance(item, Expr)), axis)
 
 
+def cat(tracer: Tracer, name: str, args: Any, kwargs: Any, result: Any) -> Value | None:
+    """A sequence out of shorter ones, one after another along the axis of time."""
+    given = dict(zip(("tensors", "dim"), args, strict=False)) | kwargs
+    axis = given.get("dim", given.get("axis", 0)) % result.dim()
+    parts = [tracer.trace.value_of(tensor) for tensor in given["tensors"]]
+    items: list[Expr | None] = []
+    for part in parts:
+        if not isinstance(part, Sequence) or part.reduced or part.layout != Layout(axis):
+            return None
+        items.extend(part.items)
+    return Sequence(tuple(items), axis)
+
+
+def repeat(tracer: Tracer, name: str, args: Any, kwargs: Any, result: Any) -> Value | None:
+    """One step repeated over an axis of time of size 1: `x.unsqueeze(0).repeat(T, 1, 1)`, `expand(T, -1, -1)`."""
+    value, shape = tracer.trace.value_of(args[0]), args[0].shape
+    grown = [axis for axis in range(min(2, len(shape))) if shape[axis] == 1 and result.shape[axis] != 1]
+    if len(grown) != 1 or len(shape) != result.dim():
+        return None
+    (axis,) = grown
+    if [n for i, n in enumerate(shape) if i != axis] != [n for i, n in enumerate(result.shape) if i != axis]:
+        return None
+    if isinstance(value, Sequence):
+        one = None if value.reduced or value.layout != Layout(axis) else value.items[0]
+    else:
+        one = None if value is None else without_axis(value, axis)
+    return None if one is None else Sequence((one,) * result.shape[axis], axis)
+
+
 def permute(tracer: Tracer, name: str, args: Any, kwargs: Any, result: Any) -> Value | None:
     """Moving the time axis; batch and the rest keep their order among themselves."""
     import torch
@@ -125,6 +159,8 @@ def permute(tracer: Tracer, name: str, args: Any, kwargs: Any, result: Any) -> V
         return None
     marks = torch.empty([2 + i for i in range(args[0].dim())], device="meta")  # each axis has a size of its own
     moved = [size - 2 for size in getattr(torch.Tensor, name)(marks, *args[1:], **kwargs).shape]
+    if value.joined:
+        return value if moved == sorted(moved) else None
     axis = moved.index(value.axis)
     rest = [a for a in moved if a != value.axis]
     return replace(value, axis=axis) if rest == sorted(rest) else None
@@ -138,7 +174,7 @@ def reduce(tracer: Tracer, name: str, args: Any, kwargs: Any, result: Any) -> Va
         axis = axis[0]
     if not isinstance(value, Sequence) or value.reduced or not isinstance(axis, int):
         return None
-    if axis % args[0].dim() != value.axis or result.dim() != args[0].dim() - 1:
+    if value.joined or axis % args[0].dim() != value.axis or result.dim() != args[0].dim() - 1:
         return None
     return replace(value, reduced=name)
 
@@ -155,7 +191,7 @@ def assign(tracer: Tracer, func: Any, args: Any) -> Any:
         assert position is not None
         axis, t = position
         items: list[Expr | None] = [None] * target.shape[axis] if old is None else list(old.items)
-        if (old is None or (old.axis == axis and not old.reduced)) and target.select(
+        if (old is None or (old.layout == Layout(axis) and not old.reduced)) and target.select(
             axis, t
         ).shape == item.tensor.shape:
             items[t] = replace(item)

@@ -9,6 +9,9 @@ from spikec.compiler.ir import Op
 
 Port = Literal["spikes", "membrane", "synapse", "value"]
 
+TimeAxis = int | str | None
+"""Where a network's input holds time: axis 0 or 1; None: nowhere; "joined": (N * T, *shape), made of (N, T, *shape)."""
+
 
 @dataclass(frozen=True, eq=False)
 class Expr:
@@ -60,6 +63,26 @@ class Unknown(Expr):
     """The result of something that was refused already: whatever comes of it is not refused again."""
 
 
+@dataclass(frozen=True)
+class Layout:
+    """How a tensor holds time: (T, N, *shape) with `axis` 0, (N, T, *shape) with 1; `joined`: both axes as one."""
+
+    axis: int
+    joined: bool = False
+
+    def leading(self, steps: int, samples: int) -> list[int]:
+        """Give the first axis or two of a tensor of so many steps and samples."""
+        if self.joined:
+            return [steps * samples]
+        return [steps, samples] if self.axis == 0 else [samples, steps]
+
+    def step(self, tensor: Any, t: int, steps: int) -> Any:
+        """Give one step (N, *shape) of a tensor that lies so."""
+        if self.joined:
+            tensor = tensor.unflatten(0, (steps, -1) if self.axis == 0 else (-1, steps))
+        return tensor.select(self.axis, t)
+
+
 @dataclass(frozen=True, eq=False)
 class Sequence:
     """A tensor with a time axis: one value a step (None: not written yet)."""
@@ -67,6 +90,24 @@ class Sequence:
     items: tuple[Expr | None, ...]
     axis: int
     reduced: str = ""  # "sum" or "mean" over time, when the time axis is gone
+    joined: bool = False  # the axes of time and samples are one
+
+    @property
+    def layout(self) -> Layout:
+        """How the tensor holds time."""
+        return Layout(self.axis, self.joined)
+
+    def holds(self, tensor: Any) -> bool:
+        """Say whether a tensor has the steps and samples of this one, in the same layout."""
+        first = self.items[0]
+        if self.reduced or first is None:
+            return False
+        leading = self.layout.leading(len(self.items), first.tensor.shape[0])
+        return list(tensor.shape[: len(leading)]) == leading
+
+    def part(self, tensor: Any, t: int) -> Any:
+        """Give one step of a tensor that lies as this one does."""
+        return self.layout.step(tensor, t, len(self.items))
 
 
 Value = Expr | Sequence
