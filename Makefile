@@ -8,11 +8,14 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 CORE_STAMP := $(VENV)/.core-stamp
 TOOLS_STAMP := $(VENV)/.tools-stamp
 LAVA_STAMP := $(VENV)/.lava-stamp
+# Frameworks with an environment of their own: one file of pinned packages each, installed over .venv and without what
+# they depend on. Its line `# tests: PATH...` names the tests that run there.
+FRAMEWORKS := $(patsubst tests/frameworks/%.txt,%,$(wildcard tests/frameworks/*.txt))
 CPP := CMakeLists.txt $(wildcard spikec/runtime/spikecore/*.[ch]pp spikec/passes/*/*.[ch]pp)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env setup lava demo test test-long lint bench clean
+.PHONY: help env setup lava demo test test-long test-frameworks lint bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +35,12 @@ test: $(CORE_STAMP) $(LAVA_STAMP) ## all tests but the slow ones
 test-long: $(CORE_STAMP) $(LAVA_STAMP) ## the slow tests
 	$(BIN)/python -m pytest -n 2 -q tests -m slow
 
+test-frameworks: $(CORE_STAMP) $(FRAMEWORKS:%=frameworks-%) ## every frontend against its framework, slow tests too
+	$(BIN)/python -m pytest -q tests/frontends
+
+frameworks-%: $(VENV)/frameworks/%/.stamp ## one framework in an environment of its own
+	PYTHONPATH=$(VENV)/frameworks/$* $(BIN)/python -m pytest -q $$(sed -n 's/^# tests: //p' tests/frameworks/$*.txt)
+
 lint: $(CORE_STAMP) ## ruff, mypy, pyright and the floors of the house
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -44,20 +53,28 @@ bench: $(patsubst benchmarks/%.py,bench-%,$(wildcard benchmarks/[a-z]*.py)) ## e
 bench-%: $(CORE_STAMP) ## one benchmark: make bench-engine
 	$(BIN)/python benchmarks/$*.py
 
+bench-frameworks: $(FRAMEWORKS:%=$(VENV)/frameworks/%/.stamp)
+
 clean: ## remove what was built; the environment in .venv stays
 	rm -rf build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find spikec tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
-# The build runs without isolation, so its tools are here first. norse declares torchvision, which it does not need.
+# The build runs without isolation, so its tools are here first. norse declares torchvision, which it does not need;
+# sinabs declares an older nir, and samna, whose package installs another from elsewhere when it is imported.
 $(TOOLS_STAMP): constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "spikec is developed on Python 3.11 or later: make PYTHON=python3.11")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) install -c constraints.txt torch scikit-build-core nanobind cmake ninja
-	$(PIP) install -c constraints.txt --no-deps norse
+	$(PIP) install -c constraints.txt torch scikit-build-core nanobind cmake ninja matplotlib
+	$(PIP) install -c constraints.txt --no-deps norse sinabs pbr
 	@touch $@
 
 $(CORE_STAMP): $(TOOLS_STAMP) pyproject.toml $(CPP)
 	$(PIP) install -c constraints.txt --no-build-isolation --no-warn-conflicts -e '.[dev]'
+	@touch $@
+
+$(VENV)/frameworks/%/.stamp: tests/frameworks/%.txt | $(CORE_STAMP)
+	rm -rf $(@D)
+	$(PIP) install --no-deps --target $(@D) -r $<
 	@touch $@
 
 $(LAVA_STAMP): $(wildcard spikec/runtime/lava/*.txt) | $(CORE_STAMP)
