@@ -20,6 +20,7 @@ from spikec.compiler.ops import (
     Padding,
     Reshape,
     Scale,
+    SumPool,
 )
 from spikec.compiler.weights import Array, Dense
 
@@ -56,6 +57,32 @@ def layer_op(module: Any, given: Shape, made: Shape) -> Op | None:
         ValueError: the layer has a setting that no op can express.
     """
     return LAYERS[type(module).__name__](module, given, made)
+
+
+def chain_ops(module: Any, given: Shape, made: Shape) -> tuple[Op, ...]:
+    """Give the ops of a layer, or of layers in a row, that leads from one shape to another (without batch).
+
+    Raises:
+        ValueError: something in it is no layer with an op, or does not give that shape.
+    """
+    parts = list(module) if of_torch(module) and type(module).__name__ == "Sequential" else [module]
+    ops: list[Op] = []
+    shape = given
+    for part in parts:
+        if not is_layer(part):
+            raise ValueError(f"the recurrent connection has a {type(part).__name__}, which has no op")
+        after = shape_after(part, shape)
+        op = layer_op(part, shape, after)
+        ops, shape = ops + ([] if op is None else [op]), after
+    return tuple(ops) if shape == made else (*ops, reshape_op(shape, made))
+
+
+def shape_after(module: Any, shape: Shape) -> Shape:
+    """Give the shape (without batch) that a layer makes of another."""
+    import torch
+
+    with torch.no_grad():
+        return tuple(module(torch.zeros(1, *shape)).shape[1:])
 
 
 def _linear(module: Any, given: Shape, made: Shape) -> Op:
@@ -119,6 +146,13 @@ def avg_pool(rank: int, kernel: Any, stride: Any, padding: Any, ceil_mode: bool,
     )
 
 
+def sum_pool(rank: int, kernel: Any, stride: Any, ceil_mode: bool) -> SumPool:
+    """Give the op of a sum pool, torch's arguments given."""
+    if ceil_mode:
+        raise ValueError("ceil_mode=True is not supported")
+    return SumPool(spread(kernel, rank), spread(kernel if stride in (None, [], ()) else stride, rank))
+
+
 def max_pool(rank: int, kernel: Any, stride: Any, padding: Any, ceil_mode: bool, dilation: Any) -> Op:
     """Give the op of a max pool, torch's arguments given."""
     if ceil_mode:
@@ -133,6 +167,12 @@ def _avg_pool(module: Any, given: Shape, made: Shape) -> Op:
     divisor = getattr(module, "divisor_override", None)
     arguments = module.kernel_size, module.stride, module.padding, module.ceil_mode, module.count_include_pad, divisor
     return avg_pool(int(type(module).__name__[-2]), *arguments)
+
+
+def _lp_pool(module: Any, given: Shape, made: Shape) -> Op:
+    if module.norm_type != 1:
+        raise ValueError(f"norm_type={module.norm_type} is not supported; 1 is a sum")
+    return sum_pool(int(type(module).__name__[-2]), module.kernel_size, module.stride, module.ceil_mode)
 
 
 def _max_pool(module: Any, given: Shape, made: Shape) -> Op:
@@ -169,6 +209,8 @@ LAYERS: dict[str, Callable[[Any, Shape, Shape], Op | None]] = {
     "BatchNorm2d": _batchnorm,
     "AvgPool1d": _avg_pool,
     "AvgPool2d": _avg_pool,
+    "LPPool1d": _lp_pool,
+    "LPPool2d": _lp_pool,
     "MaxPool1d": _max_pool,
     "MaxPool2d": _max_pool,
     "Flatten": _reshape,

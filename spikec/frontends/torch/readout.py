@@ -53,7 +53,7 @@ def choose(folded: Folded, trace: Trace, wanted: Wanted, tell: Sink) -> Candidat
         first = _other_port(folded, found, wanted)
     if first.over_time:
         tell(remark("torch/readout", _OVER_TIME[first.over_time], where))
-    others = [c for c in found if c is not first and c.kind != "synapse"]
+    others = [c for c in found if c is not first and c.kind != "synapse" and c.over_time in ("", first.over_time)]
     if others:
         kinds = ", ".join(f"{_what(c)}" for c in others)
         help = f"readout='{'membrane' if first.kind == 'spikes' else 'spikes'}' takes the other"
@@ -76,12 +76,14 @@ def _what(candidate: Candidate) -> str:
 
 
 def _first(found: list[Candidate], wanted: Wanted) -> Candidate | None:
-    """Give the last returned candidate of the kind that comes first."""
+    """Give the last returned candidate of the kind that comes first; what is there at every step comes first."""
     order = ("spikes", "value", "membrane", "synapse") if wanted == "auto" else (wanted,)
-    for kind in order:
-        matching = [candidate for candidate in found if candidate.kind == kind]
-        if matching:
-            return matching[-1]
+    every = [candidate for candidate in found if candidate.over_time != "last"]  # the rest may be states handed back
+    for pool in (every, found):
+        for kind in order:
+            matching = [candidate for candidate in pool if candidate.kind == kind]
+            if matching:
+                return matching[-1]
     return None
 
 

@@ -21,6 +21,8 @@ def check_states(folded: Folded, initial: Callable[[Call, str, Expr], None]) -> 
             for state, value in call.state.items():
                 if value is not None:
                     _check_state(call, state, value, folded.name, initial)
+                elif call.index and not _keeps(call, state):
+                    raise _forgets(call, folded.name)
 
 
 def _check_state(
@@ -33,6 +35,21 @@ def _check_state(
     if own and isinstance(value, Ref) and value.port == _port(call, state):
         return
     raise _not_own(call, state, value, name)
+
+
+def _keeps(call: Call, state: str) -> bool:
+    """Say whether a module keeps a state in itself from call to call."""
+    adapter = adapter_of(call.module)
+    return adapter is not None and state in adapter.held(call.module)
+
+
+def _forgets(call: Call, name: Callable[[str], str]) -> CompileError:
+    return fail(
+        "torch/state",
+        f"step {call.index} is given no state, so that the neurons start anew at every step",
+        name(call.path),
+        "hand a neuron the state that it returned at the step before",
+    )
 
 
 def _port(call: Call, state: str) -> Port:
