@@ -18,7 +18,7 @@ CPP := CMakeLists.txt $(wildcard spikec/runtime/spikecore/*.[ch]pp spikec/passes
 .PHONY: help env setup lava demo test test-long test-frameworks lint bench clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z%-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z%-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: env lava ## the environment, the core and Lava
 
