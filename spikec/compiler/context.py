@@ -71,7 +71,9 @@ def forget(_: Mapping[str, Any]) -> None:
 class Context:
     """Seed, calibration data, the target's description, a runner for float and for fixed graphs, and three sinks.
 
-    `fact` takes what a pass reports as data, with `pass` for its name; the driver keeps it in the manifest.
+    `fact` takes what a pass reports as data, with `pass` for its name; the driver keeps it in the manifest. `workers`,
+    `cluster` and `resume` say how long work is done, and change no result: processes of a Ray that is started here (0:
+    this one), the address of a Ray that runs, a folder in which what is finished is kept.
     """
 
     seed: int = 0
@@ -81,6 +83,9 @@ class Context:
     progress: Progress = field(default_factory=Quiet)
     remark: Sink = ignore
     fact: Facts = forget
+    workers: int = 0
+    cluster: str = ""
+    resume: str = ""
 
     def quiet(self) -> Context:
         """Give the same context with progress that shows nothing."""

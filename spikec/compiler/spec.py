@@ -97,11 +97,14 @@ def build(name: str, options: Mapping[str, Any], known: Registry) -> Pass:
 
 
 def describe(step: Pass) -> str:
-    """Give the text form of a pass: its name, and the options that differ from their defaults."""
+    """Give the text form of a pass: its name, and the options that differ from their defaults.
+
+    Options that change how the work is done and not what comes of it (`metadata={"result": False}`) are left out.
+    """
     changed = [
         f"{f.name.replace('_', '-')}={as_text(getattr(step, f.name))}"
         for f in fields(cast(Any, step))
-        if getattr(step, f.name) != f.default
+        if getattr(step, f.name) != f.default and f.metadata.get("result", True)
     ]
     return step.name + (f"{{{','.join(changed)}}}" if changed else "")
 

@@ -6,9 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from spikec.compiler.weights import Array, Dense, Fixed, Sparse, Weight, unwrapped
+from spikec.compiler.weights import Array, Dense, Fixed, Sign, Sparse, Weight, unwrapped
 from spikec.compiler.weights_grid import Grid
 from spikec.compiler.weights_nm import NM, rewrapped
+from spikec.passes.sbc.grids import LevelGrid, of_fixed
+
+SIGNS: tuple[Sign, ...] = ("mixed", "excitatory", "inhibitory")
 
 
 def pruned_weight(like: Weight, stored: Array) -> Weight:
@@ -25,3 +28,31 @@ def pruned_weight(like: Weight, stored: Array) -> Weight:
     else:
         made = Dense(values.astype(inner.decode().dtype))
     return rewrapped(like, made) if isinstance(like, NM) else Sparse(made)
+
+
+def levels_of(weight: Weight) -> LevelGrid | None:
+    """Give the grid that a layer's weights are on, in stored units; None for plain floats.
+
+    Codes of a Grid that are all powers of two (or 0) stay such: their levels are those that there are.
+    """
+    inner = unwrapped(weight)
+    if isinstance(inner, Fixed):
+        return of_fixed(inner)
+    if not isinstance(inner, Grid):
+        return None
+    sizes = np.abs(inner.codes[inner.codes != 0])
+    powers = bool(np.all(sizes & (sizes - 1) == 0)) and bool(np.any(sizes > 1))
+    tables = []
+    for kind in SIGNS:
+        low, high = Grid.limits(inner.width, kind)
+        levels = np.arange(low, high + 1)
+        if inner.width == 1 and kind == "mixed":
+            levels = np.array([-1, 1])
+        elif powers:
+            there = np.unique(np.concatenate([[0], sizes, -sizes]))
+            levels = there[(there >= low) & (there <= high)]
+        tables.append(levels)
+    sign = SIGNS.index(inner.sign) if isinstance(inner.sign, str) else inner.sign
+    rows = np.broadcast_to(np.asarray(sign), inner.shape[:1]).astype(np.int8)
+    rows = np.where(rows == len(SIGNS) - 1, -1, rows).astype(np.int8)
+    return LevelGrid((tables[0], tables[1], tables[2]), rows, np.ones(inner.shape[0]), inner.width)

@@ -11,14 +11,17 @@ from spikec.compiler.context import Context
 from spikec.compiler.diagnostics import Diagnostic, Findings, fail, remark
 from spikec.compiler.ir import Graph
 from spikec.compiler.ops import Linear
-from spikec.compiler.weights import Array, Dense, unwrapped
+from spikec.compiler.weights import Array
 from spikec.passes.sbc.collect import Part, Way, collect, hessian_bytes, ways
 from spikec.passes.sbc.kernels import order_bytes
 from spikec.passes.sbc.layers import Layer, find
 from spikec.passes.sbc.options import MIB, skipped
 
-FACTOR_BYTES = 24
-"""Bytes for each entry of a Hessian while it is factorised (issue of the spec: performance.md C)."""
+HELD = 20
+"""Bytes for each entry of a Hessian that is waiting: itself, damped, and the inverse."""
+
+AT_WORK = 24
+"""Bytes for each entry of a Hessian while it is factorised, beside those that are waiting."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,9 +45,6 @@ def choose(graph: Graph, skip: Iterable[str], name: str, ctx: Context, found: Fi
     if layers and not chosen:
         found(Diagnostic(f"{name}/nothing-left", "every layer is skipped", graph.name, "skip fewer"))
     for layer in chosen:
-        if not isinstance(unwrapped(layer.op.weight), Dense):
-            message = f"{layer.op.weight.encoding} weights lie on a grid, on which {name} cannot put them back yet"
-            found(Diagnostic(f"{name}/on-grid", message, layer.nodes[0].where, f"leave it out: skip={layer.name}"))
         for node in layer.nodes:
             delays = node.op.delays if isinstance(node.op, Linear) else None
             if delays is not None and np.any(delays != delays[:1]):
@@ -75,39 +75,45 @@ def refuse_large(planned: Sequence[Planned], memory: int, name: str, threads: in
 
 
 def largest_need(one: Planned, threads: int) -> int:
-    """Give the bytes that a layer needs at its worst: its sums, and one of them being factorised or ordered."""
+    """Give the bytes that a layer needs at its worst: what is held, and one Hessian being factorised or ordered."""
     size = one.layer.columns
-    return hessian_bytes(one.layer, one.ways) + max((FACTOR_BYTES - 8) * size**2, order_bytes(size, threads))
+    return held(one) + max((AT_WORK - HELD) * size**2, order_bytes(size, threads) - 4 * size**2)
+
+
+def held(one: Planned) -> int:
+    """Give the bytes of a layer's Hessians and their factors."""
+    return HELD * hessian_bytes(one.layer, one.ways) // 8
 
 
 def batches(
-    graph: Graph, planned: Sequence[Planned], inputs: Array | None, ctx: Context, memory: int, name: str, threads: int
-) -> Iterator[tuple[Planned, tuple[Part, ...]]]:
-    """Give every layer with its Hessians, in order; those of as many layers are held as half the memory takes.
+    graph: Graph, planned: Sequence[Planned], inputs: Array | None, ctx: Context, memory: int, name: str
+) -> Iterator[list[tuple[Planned, tuple[Part, ...]]]]:
+    """Give the layers with their Hessians in batches, those of as many at a time as half the memory holds.
 
     So one run of the dense network is the rule; more are remarked upon. Without inputs no Hessian is made.
     """
     if inputs is None:
-        yield from ((one, ()) for one in planned)
+        yield [(one, ()) for one in planned]
         return
-    waiting, runs = list(planned), 0
-    while waiting:
-        now, held = [waiting.pop(0)], 0
-        held = hessian_bytes(now[0].layer, now[0].ways)
-        while waiting:
-            more = hessian_bytes(waiting[0].layer, waiting[0].ways)
-            if held + more > memory * MIB // 2:
-                break
-            now.append(waiting.pop(0))
-            held += more
-        runs += 1
-        left = max(memory * MIB // 8, memory * MIB - held)
-        made = collect(graph, [(one.layer, one.ways) for one in now], ctx, inputs, left)
-        for one in now:
-            yield one, made.pop(one.layer.name)
-    if runs > 1:
-        text = f"the network ran {runs} times on the calibration data, for its Hessians pass {memory // 2} MiB"
+    parted = list(_parted(planned, memory * MIB // 2))
+    if len(parted) > 1:
+        text = f"the network runs {len(parted)} times on the calibration data: its Hessians pass {memory // 2} MiB"
         ctx.remark(remark(f"{name}/runs", text, graph.name, f"{name}{{memory=...}} allows more"))
+    for now in parted:
+        left = max(memory * MIB // 8, memory * MIB - sum(map(held, now)))
+        made = collect(graph, [(one.layer, one.ways) for one in now], ctx, inputs, left)
+        yield [(one, made.pop(one.layer.name)) for one in now]
+
+
+def _parted(planned: Sequence[Planned], bound: int) -> Iterator[list[Planned]]:
+    """Cut a list so that what each part holds stays within a bound, one layer at least."""
+    now: list[Planned] = []
+    for one in planned:
+        if now and sum(map(held, now)) + held(one) > bound:
+            yield now
+            now = []
+        now.append(one)
+    yield now
 
 
 def check_target(bits: int | None, ctx: Context, graph: Graph, name: str) -> None:

@@ -1,97 +1,139 @@
-"""Pruning one layer: how many weights go is given; which ones, what the others become, and what that loses."""
+"""Pruning layers: how many weights go is given; which ones, what the others become, and what that loses."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
 
 from spikec.compiler.weights import Array
 from spikec.passes.sbc.collect import Part
+from spikec.passes.sbc.encode import levels_of
 from spikec.passes.sbc.layers import Layer
-from spikec.passes.sbc.prune import Factor, compensate, factor, magnitude_mask, masks, order_rows, reconstruction
+from spikec.passes.sbc.prune import Factor, factor, magnitude_mask, masks, reconstruction
+from spikec.passes.sbc.tasks import Work, level_tasks, order_tasks, refit_tasks, staged
 
 Method = Literal["sbc", "obs", "magnitude"]
 
 
 @dataclass(frozen=True)
 class How:
-    """How layers are pruned; `block` 0 is the default of methods.md 1.6, `threads` 0 all cores."""
+    """How layers are pruned; `block` 0 is the default of methods.md 1.6; `baselines`: measure magnitude pruning too."""
 
     method: Method = "sbc"
     compensate: bool = True
     block: int = 0
     damping: float = 0.01
-    threads: int = 0
+    baselines: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A dense layer with its Hessians, factorised, and how many of its weights go.
+
+    Without parts there is no calibration data: nothing is made up for, and no loss is known.
+    """
+
+    layer: Layer
+    number: int
+    parts: tuple[Part, ...]
+    made: tuple[Factor, ...]
+
+    @staticmethod
+    def of(layer: Layer, number: int, parts: Sequence[Part], damping: float) -> Job:
+        """Factorise the Hessians of a layer. Weights that are 0 already count among those that go."""
+        already = int(np.count_nonzero(layer.stored == 0))
+        return Job(layer, max(number, already), tuple(parts), tuple(factor(part.hessian, damping) for part in parts))
+
+    @property
+    def silent(self) -> bool:
+        """Say whether nothing that it reads was ever active."""
+        return bool(self.made) and all(one.silent for one in self.made)
+
+    def loss(self, stored: Array) -> float:
+        """Give e^T H e over all rows, each in the units in which its neurons' thresholds are alike."""
+        counts, old = (self.layer.scales * self.layer.unit) ** 2, self.layer.stored
+        return float(sum(
+            np.sum(counts[part.rows] * reconstruction(part.hessian, old[part.rows], stored[part.rows]))
+            for part in self.parts
+        ))  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
 class Pruned:
-    """What became of a layer: what is kept (rows, columns), the weights in stored units, and rows' losses by name."""
+    """What became of a layer: the weights in stored units, exact zeros where they went, and losses by name."""
 
-    keep: Array
     stored: Array
     losses: dict[str, float]
-    silent: bool
 
 
-def prune(layer: Layer, parts: Sequence[Part], number: int, how: How, *, baselines: bool) -> Pruned:
-    """Prune a layer. Weights that are 0 already stay so, and count.
-
-    Args:
-        layer: the dense layer.
-        parts: its Hessians; none where the method needs none and nothing is measured.
-        number: how many weights go.
-        how: method and options.
-        baselines: measure magnitude pruning as well, with and without the best weights for its mask.
-    """
-    made = [factor(part.hessian, how.damping) for part in parts]
-    keep = _mask(layer, parts, made, number, how)
-    stored = _refit(layer, parts, made, keep, how) if how.compensate else np.where(keep, layer.stored, 0.0)
-    losses = {}
-    if parts:
-        losses = {"weights": _loss(layer, parts, np.zeros_like(stored)), "result": _loss(layer, parts, stored)}
-        losses["mask alone"] = _loss(layer, parts, np.where(keep, layer.stored, 0.0))
-    if parts and baselines:
-        plain = _magnitude(layer, number)
-        losses["magnitude"] = _loss(layer, parts, np.where(plain, layer.stored, 0.0))
-        losses["magnitude refit"] = _loss(layer, parts, _refit(layer, parts, made, plain, how))
-    return Pruned(keep, stored, losses, bool(made) and all(one.silent for one in made))
+def prune(jobs: Sequence[Job], how: How, work: Work) -> list[Pruned]:
+    """Prune layers together, so that their work is shared out and shown as one."""
+    chosen = _masks(jobs, how, work)
+    if how.compensate:
+        made = refit(jobs, chosen, work, "compensating")
+    else:
+        made = [np.where(keep, job.layer.stored, 0.0) for job, keep in zip(jobs, chosen, strict=True)]
+    losses: list[dict[str, float]] = [{} for _ in jobs]
+    for job, keep, stored, found in zip(jobs, chosen, made, losses, strict=True):
+        if job.parts:
+            found["weights"] = job.loss(np.zeros_like(stored))
+            found["result"] = job.loss(stored)
+            found["mask alone"] = job.loss(np.where(keep, job.layer.stored, 0.0))
+    if how.baselines:
+        _baselines([(job, found) for job, found in zip(jobs, losses, strict=True) if job.parts], work)
+    return [Pruned(stored, found) for stored, found in zip(made, losses, strict=True)]
 
 
-def _mask(layer: Layer, parts: Sequence[Part], made: Sequence[Factor], number: int, how: How) -> Array:
-    """Choose what is kept: by the losses of all rows together, what is 0 first."""
+def _masks(jobs: Sequence[Job], how: How, work: Work) -> list[Array]:
+    """Choose what is kept: by the losses of all rows of a layer together, what is 0 first."""
     if how.method == "magnitude":
-        return _magnitude(layer, number)
-    losses = np.empty(layer.stored.shape, np.float32)
-    scales = layer.scales * layer.unit
-    for part, one in zip(parts, made, strict=True):
-        rows, block = part.rows, how.block or None
-        losses[rows] = order_rows(one, layer.stored[rows], scales[rows], block, how.threads)
-    losses[layer.stored == 0] = -1
-    return masks(losses, max(number, int(np.count_nonzero(layer.stored == 0))))
+        return [magnitude_mask(job.layer.weights, job.number) for job in jobs]
+    parts = [(job, part, one) for job in jobs for part, one in zip(job.parts, job.made, strict=True)]
+    ordered = staged(work, "ordering", [
+        partial(order_tasks, job.layer.name, one, job.layer.stored[part.rows], how.block) for job, part, one in parts
+    ], "losses")  # fmt: skip
+    losses = {job.layer.name: np.empty(job.layer.stored.shape, np.float32) for job in jobs}
+    for (job, part, _), found in zip(parts, ordered, strict=True):
+        counts = (job.layer.scales * job.layer.unit)[part.rows, None] ** 2
+        losses[job.layer.name][part.rows] = found * counts.astype(np.float32)
+    for job in jobs:
+        losses[job.layer.name][job.layer.stored == 0] = -1
+    return [masks(losses[job.layer.name], job.number) for job in jobs]
 
 
-def _magnitude(layer: Layer, number: int) -> Array:
-    return magnitude_mask(layer.weights, max(number, int(np.count_nonzero(layer.stored == 0))))
+def refit(jobs: Sequence[Job], chosen: Sequence[Array], work: Work, what: str) -> list[Array]:
+    """Give the best weights for each layer's mask; on the layer's own grid where it has one."""
+    parts = [(i, p, one) for i, job in enumerate(jobs) for p, one in zip(job.parts, job.made, strict=True)]
+    best = staged(work, what, [
+        partial(refit_tasks, jobs[i].layer.name, one, jobs[i].layer.stored[p.rows], chosen[i][p.rows])
+        for i, p, one in parts
+    ], "rows")  # fmt: skip
+    grids = [levels_of(job.layer.op.weight) for job in jobs]
+    gridded = [n for n, (i, _, _) in enumerate(parts) if grids[i] is not None]
+    codes = staged(work, f"{what} on the grid", [
+        partial(level_tasks, jobs[i].layer.name, one, best[n], chosen[i][p.rows], grid.part(p.rows))
+        for n in gridded for i, p, one in [parts[n]] if (grid := grids[i]) is not None
+    ], "codes")  # fmt: skip
+    for n, found in zip(gridded, codes, strict=True):
+        i, p, _ = parts[n]
+        grid = grids[i]
+        assert grid is not None
+        best[n] = grid.part(p.rows).decode(found)
+    made = [np.zeros_like(job.layer.stored) for job in jobs]
+    for (i, p, _), rows in zip(parts, best, strict=True):
+        made[i][p.rows] = np.where(chosen[i][p.rows], rows, 0.0)
+    return made
 
 
-def _refit(layer: Layer, parts: Sequence[Part], made: Sequence[Factor], keep: Array, how: How) -> Array:
-    """Give the best weights for a mask; on the layer's own grid where it has one."""
-    stored = np.zeros_like(layer.stored)
-    for part, one in zip(parts, made, strict=True):
-        rows = part.rows
-        best = compensate(one, layer.stored[rows], keep[rows], how.threads)
-        stored[rows] = np.where(keep[rows], best, 0.0)
-    return stored
-
-
-def _loss(layer: Layer, parts: Sequence[Part], stored: Array) -> float:
-    """Give the loss of a layer: e^T H e over all rows, in the units in which its rows count alike."""
-    scales = layer.scales * layer.unit
-    return float(sum(
-        np.sum(scales[part.rows] ** 2 * reconstruction(part.hessian, layer.stored[part.rows], stored[part.rows]))
-        for part in parts
-    ))  # fmt: skip
+def _baselines(known: Sequence[tuple[Job, dict[str, float]]], work: Work) -> None:
+    """Measure what magnitude pruning to as many weights loses, as it is and with the best weights for its mask."""
+    jobs = [job for job, _ in known]
+    plain = [magnitude_mask(job.layer.weights, job.number) for job in jobs]
+    best = refit(jobs, plain, work, "measuring magnitude pruning")
+    for (job, found), keep, stored in zip(known, plain, best, strict=True):
+        found["magnitude"] = job.loss(np.where(keep, job.layer.stored, 0.0))
+        found["magnitude refit"] = job.loss(stored)

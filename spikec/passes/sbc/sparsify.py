@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
+
+import numpy as np
 
 from spikec.compiler.context import Context
 from spikec.compiler.diagnostics import Findings, remark, warning
@@ -15,9 +17,10 @@ from spikec.passes.sbc.encode import pruned_weight
 from spikec.passes.sbc.layers import Layer
 from spikec.passes.sbc.options import MIB, given_sparsities, pairs
 from spikec.passes.sbc.plan import batches, choose, planned, refuse_large
-from spikec.passes.sbc.pruning import How, Pruned, prune
+from spikec.passes.sbc.pruning import How, Job, Pruned, prune
 from spikec.passes.sbc.record import samples
 from spikec.passes.sbc.report import as_remark, chosen_samples, facts, measure, totals
+from spikec.passes.sbc.tasks import working
 from spikec.passes.surgery import edit, put
 
 
@@ -51,6 +54,8 @@ class SBC:
     baselines: bool = True
     measure: int = 64
     memory: int = 2048
+    workers: int = field(default=0, metadata={"result": False})
+    resume: str = field(default="", metadata={"result": False})
     name: ClassVar[str] = "sbc"
     description: ClassVar[str] = "prune weights in one shot by what the membranes miss least (SBC)"
 
@@ -62,7 +67,7 @@ class SBC:
             raise ValueError(f"power must be above 0, not {self.power:g}")
         if not 0 <= self.damping < float("inf"):
             raise ValueError(f"damping must be 0 or more, not {self.damping:g}")
-        for name, least in (("block", 0), ("measure", 0), ("memory", 1)):
+        for name, least in (("block", 0), ("measure", 0), ("memory", 1), ("workers", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be {least} or more, not {getattr(self, name)}")
         object.__setattr__(self, "layers", pairs(self.layers))
@@ -72,7 +77,7 @@ class SBC:
     def how(self) -> How:
         """The options of a layer's pruning."""
         compensate = self.method != "magnitude" if self.compensate is None else self.compensate
-        return How(self.method, compensate, self.block, self.damping)
+        return How(self.method, compensate, self.block, self.damping, self.baselines)
 
     def run(self, graph: Graph, ctx: Context) -> Graph:
         """Prune.
@@ -92,16 +97,15 @@ class SBC:
         if inputs is not None:
             refuse_large(plan, self.memory, self.name, 0)
         made: dict[str, Pruned] = {}
-        work = batches(graph, plan, inputs, ctx, self.memory, self.name, 0)
-        for one, parts in ctx.progress.track(work, "pruning", len(plan)):
-            layer = one.layer
-            made[layer.name] = prune(layer, parts, number[layer.name], self.how, baselines=self.baselines)
-            if made[layer.name].silent:
-                text = "nothing that it reads is active on the calibration data; its smallest weights go"
-                ctx.remark(warning("sbc/silent-layer", text, layer.nodes[0].where, "calibrate on more samples"))
-        pruned = put(graph, _nodes(layers, made))
-        self._report(graph, pruned, layers, made, ctx, inputs)
-        return pruned
+        with working(ctx, self.workers, self.resume) as work:
+            for batch in batches(graph, plan, inputs, ctx, self.memory, self.name):
+                jobs = [Job.of(one.layer, number[one.layer.name], parts, self.damping) for one, parts in batch]
+                for job, pruned in zip(jobs, prune(jobs, self.how, work), strict=True):
+                    made[job.layer.name] = pruned
+                    _tell_silent(job, ctx)
+        result = put(graph, _nodes(layers, made))
+        self._report(graph, result, layers, made, ctx, inputs)
+        return result
 
     def _inputs(self, graph: Graph, ctx: Context, found: Findings) -> Array | None:
         """Give the calibration samples; None where magnitude pruning has none and needs none."""
@@ -133,10 +137,18 @@ class SBC:
         })  # fmt: skip
 
 
+def _tell_silent(job: Job, ctx: Context) -> None:
+    if job.silent:
+        text = "nothing that it reads is active on the calibration data; its smallest weights go"
+        ctx.remark(warning("sbc/silent-layer", text, job.layer.nodes[0].where, "calibrate on more samples"))
+
+
 def _nodes(layers: tuple[Layer, ...], made: Mapping[str, Pruned]) -> dict[str, Node]:
-    """Give the connections with their pruned weights; those that share weights still do."""
+    """Give the connections with their pruned weights; those that share weights still do, one that lost none stays."""
     changes: dict[str, Node] = {}
     for layer in layers:
+        if np.array_equal(made[layer.name].stored, layer.stored):
+            continue
         weight = pruned_weight(layer.op.weight, made[layer.name].stored)
         changes |= {node.name: replace(node, op=edit(node.op, weight=weight)) for node in layer.nodes}
     return changes

@@ -245,7 +245,8 @@ def test_text_form_and_values() -> None:
         parse("sbc", ALL)
 
 
-def test_what_cannot_be_done_is_told_at_once(golden) -> None:
+def test_what_cannot_be_done_is_told_at_once(golden, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 2)  # threads are part of the memory
     graph = two_layers()
     rows = np.arange(48).reshape(4, 12) % 5
     uneven = Graph(tuple(
