@@ -129,6 +129,9 @@ def test_the_command_line_takes_it_and_tells_of_it(tmp_path: Path, capsys: pytes
     assert said in capsys.readouterr().out
     assert main(["report", str(tmp_path / "a"), "--input", str(tmp_path / "x.npz"), "--no-rtl"]) == 0
     assert said in capsys.readouterr().out
+    assert main(["compile", model, *words[:-1], str(tmp_path / "b"), "--like", str(tmp_path / "a")]) == 0
+    assert said in capsys.readouterr().out
+    assert rtl_of(artifacts.read(tmp_path / "b")) == rtl_of(artifacts.read(tmp_path / "a"))
     assert main(["compile", model, *words]) == 0
     assert "memories: baked into the bitstream" in capsys.readouterr().out
 

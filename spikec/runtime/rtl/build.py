@@ -23,9 +23,9 @@ def cache_folder() -> Path:
     """Give where models are kept: $SPIKEC_CACHE, else $XDG_CACHE_HOME/spikec, else ~/.cache/spikec."""
     named = os.environ.get("SPIKEC_CACHE")
     if named:
-        return Path(named) / "rtl"
+        return Path(named).absolute() / "rtl"  # the compiler runs elsewhere
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "spikec" / "rtl"
+    return Path(base).absolute() / "spikec" / "rtl"
 
 
 def build_model(
