@@ -16,6 +16,7 @@ from spikec.passes.sbc.response import Response
 seeds = st.integers(0, 2**32 - 1)
 RESPONSES = (Response(), Response(0.5), Response(1.0), Response(0.9, 0.6, "decay_add"), Response(0.5, 0.7, "add_decay"))
 STEPS = 9
+TOLERANCE = {"spikes": 1e-6, "exact": 1e-12, "analog": 1e-12}
 
 
 def literal(op: Connection, x: np.ndarray, response: Response) -> np.ndarray:
@@ -57,28 +58,25 @@ def draw(rng: np.random.Generator) -> tuple[Connection, tuple[int, ...]]:
     return op, (share * groups, *space)
 
 
-def summed(op: Connection, x: np.ndarray, response: Response, memory: int = 1 << 28, cuts: int = 1) -> np.ndarray:
-    total = HessianSum(op, x.shape[2:], response, memory)
+def summed(op: Connection, x: np.ndarray, response: Response, memory=1 << 28, cuts=1, exact=False) -> np.ndarray:
+    total = HessianSum(op, x.shape[2:], response, memory, exact=exact)
     for part in np.array_split(x, cuts):
         total.add(part)
     return total.value()
 
 
-@given(seeds, st.sampled_from(RESPONSES), st.sampled_from(["spikes", "analog"]))
+@given(seeds, st.sampled_from(RESPONSES), st.sampled_from(["spikes", "exact", "analog"]))
 @settings(max_examples=60, deadline=None)
 def test_the_sum_is_the_literal_definition(seed: int, response: Response, kind: str) -> None:
     rng = np.random.default_rng(seed)
     op, shape = draw(rng)
     x = rng.normal(size=(4, STEPS, *shape)) if kind == "analog" else rng.random((4, STEPS, *shape)) < 0.2
-    h = summed(op, x, response)
+    h = summed(op, x, response, exact=kind == "exact")
     expected = literal(op, x, response)
     assert h.dtype == np.float64
     assert h.shape == expected.shape
     assert np.array_equal(h, h.transpose(0, 2, 1))
     np.testing.assert_allclose(h, expected, rtol=TOLERANCE[kind], atol=TOLERANCE[kind] * np.abs(expected).max())
-
-
-TOLERANCE = {"spikes": 1e-12, "analog": 1e-12}
 
 
 @given(seeds, st.sampled_from(RESPONSES), st.integers(1, 4), st.floats(0, 1), st.sampled_from([0.1, 0.9]))
@@ -90,9 +88,36 @@ def test_the_value_depends_neither_on_memory_nor_on_chunks_nor_on_order(seed, re
     total = HessianSum(op, shape, response)
     whole = total._bytes(total.windows.whole, 4, STEPS)
     memory = int(total.least + size * (whole - total.least))
-    expected = summed(op, x, response)
-    h = summed(op, x[rng.permutation(4)], response, memory, cuts)
-    np.testing.assert_allclose(h, expected, rtol=1e-12, atol=1e-12 * np.abs(expected).max())
+    for exact, near in ((True, 1e-12), (False, 1e-6)):
+        expected = summed(op, x, response, exact=exact)
+        h = summed(op, x[rng.permutation(4)], response, memory, cuts, exact)
+        np.testing.assert_allclose(h, expected, rtol=near, atol=near * np.abs(expected).max())
+
+
+def test_analog_samples_and_many_spikes_go_the_dense_way(monkeypatch) -> None:
+    ways = []
+    for way in ("_dense", "_spikes"):
+        real = getattr(HessianSum, way)
+        monkeypatch.setattr(
+            HessianSum, way, lambda s, x, *a, way=way, real=real: (ways.append((way, len(x))), real(s, x, *a))
+        )
+    rng = np.random.default_rng(0)
+    spikes, analog = rng.random((6, STEPS, 4, 5)) < 0.1, rng.normal(size=(6, STEPS, 4, 5))
+    mixed = np.where(np.array([1, 1, 0, 0, 1, 1], bool).reshape(6, 1, 1, 1), spikes, analog)
+    op = Linear(Dense(np.zeros((2, 5))))
+    expected = literal(op, mixed, Response(0.5))
+    np.testing.assert_allclose(summed(op, mixed, Response(0.5)), expected, rtol=1e-5)
+    assert ways == [("_spikes", 2), ("_dense", 2), ("_spikes", 2)]
+    for x, memory in ((~spikes, 1 << 20), (spikes * 0.5, 1 << 20), (spikes * 3e7, 1 << 20), (spikes, 500)):
+        ways.clear()
+        summed(op, x, Response(0.5), memory)
+        assert {way for way, _ in ways} == {"_dense"}
+    ways.clear()
+    summed(op, spikes, Response(0.5), exact=True)
+    assert ways == [("_dense", 6)]
+    ways.clear()
+    summed(op, spikes * -3.0, Response(0.5))
+    assert ways == [("_spikes", 6)]
 
 
 def test_the_published_vector() -> None:
