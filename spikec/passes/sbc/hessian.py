@@ -105,9 +105,9 @@ class HessianSum:
         return np.asarray(made)
 
     def _bytes(self, box: Box, samples: int, steps: int) -> int:
-        """Say what a chunk takes: its inputs and filtered inputs, the filter's state, and the windows of a group."""
+        """Say what a chunk takes: its inputs, filtered twice, the filter's state, and the windows of a group."""
         area, rows = self.windows.area(box), positions(box) * self.windows.columns
-        return 8 * samples * (area * (4 * steps + 3) + 2 * rows * steps)
+        return 8 * samples * (area * (3 * steps + 3) + rows * steps)
 
     def _by_kind(self, x: Array) -> Iterator[tuple[bool, Array]]:
         """Give runs of samples that are alike in whether they are few whole numbers."""
@@ -173,7 +173,7 @@ def _few_whole(sample: Array) -> bool:
         return False
     if sample.dtype == np.bool_:
         return True
-    whole = np.issubdtype(sample.dtype, np.integer) or bool(np.all(sample == np.rint(sample)))
+    whole = np.issubdtype(sample.dtype, np.integer) or all(bool(np.all(step == np.rint(step))) for step in sample)
     return whole and float(sample.max()) < WHOLE and float(sample.min()) > -WHOLE
 
 

@@ -19,22 +19,28 @@ STEPS = 256
 class Factor:
     """What pruning and quantization need of a Hessian H (d, d), made once for all rows of a layer.
 
-    `damped` = H + damping I (float64) and `inverse` = damped^-1 (float32; `diagonal` its diagonal in float64).
+    `hessian` is the caller's own, float64. `inverse` is that of `damped` = H + damping I, float32; `diagonal` its
+    diagonal in float64.
     `alive` (d,): the inputs that ever come; the others lose nothing by going. `silent`: H is zero, no input ever came.
     Then the factor is that of H = I: pruning falls back to magnitude without compensation, quantization to the
     nearest level, and whoever asked for more should be told.
     """
 
+    hessian: Array
     inverse: Array
-    damped: Array
     diagonal: Array
     alive: Array
     damping: float
     silent: bool = False
 
+    @property
+    def damped(self) -> Array:
+        """Make H + damping I (d, d), float64."""
+        return np.eye(len(self.alive)) if self.silent else _damped(self.hessian, self.damping)
+
 
 def factor(hessian: Array, damping: float = 0.01) -> Factor:
-    """Factor a Hessian (d, d); what is kept or at work beside it takes 20 d**2 bytes.
+    """Factor a Hessian (d, d), which is kept as it is; what is at work beside it takes 12 d**2 bytes, 4 stay.
 
     Args:
         hessian: symmetric and positive semi-definite, as `HessianSum.value` gives it for one group.
@@ -55,19 +61,17 @@ def factor(hessian: Array, damping: float = 0.01) -> Factor:
     alive = diagonal > 0
     if not alive.any():
         d = len(diagonal)
-        return Factor(np.eye(d, dtype=np.float32), np.eye(d), np.ones(d), np.ones(d, bool), 0.0, silent=True)
+        return Factor(hessian, np.eye(d, dtype=np.float32), np.ones(d), np.ones(d, bool), 0.0, silent=True)
     mean = float(diagonal.mean())
     added = damping * mean
     while True:
-        damped = np.array(hessian, np.float64)
-        damped.flat[:: len(damped) + 1] += added
         try:
-            lower = cholesky(damped.copy())
+            lower = invert_lower(cholesky(_damped(hessian, added)))
         except np.linalg.LinAlgError:
             added = max(10 * added, 1e-12 * mean)
             continue
-        inverse, inverse_diagonal = gram_of_lower(invert_lower(lower))
-        return Factor(inverse, damped, inverse_diagonal, alive, added)
+        inverse, inverse_diagonal = gram_of_lower(lower)
+        return Factor(hessian, inverse, inverse_diagonal, alive, added)
 
 
 def default_block(columns: int) -> int:
@@ -130,3 +134,9 @@ def reconstruction(hessian: Array, old: Array, new: Array) -> Array:
     """Give e^T H e of every row, e = new - old (float64, (r,)): the mean squared change of its membrane, twice."""
     change = np.asarray(new, np.float64) - np.asarray(old, np.float64)
     return np.asarray(np.einsum("rd,rd->r", change @ hessian, change))
+
+
+def _damped(hessian: Array, damping: float) -> Array:
+    damped = np.array(hessian, np.float64)
+    damped.flat[:: len(damped) + 1] += damping
+    return damped

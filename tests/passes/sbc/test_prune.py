@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -20,6 +22,7 @@ from spikec.passes.sbc.prune import (
     order_rows,
     reconstruction,
 )
+from spikec.passes.sbc.requantize import columns
 from spikec.passes.sbc.response import Response
 from tests.passes.sbc import plain
 
@@ -242,6 +245,20 @@ def test_a_layer_that_is_given_nothing_is_pruned_by_magnitude_which_is_told() ->
     keep = masks(order_rows(made, rows), 100)
     assert np.array_equal(keep, magnitude_mask(rows, 100))
     assert np.array_equal(compensate(made, rows, keep), np.where(keep, rows, 0))
+
+
+def test_the_factor_takes_at_most_24_bytes_an_entry_with_the_hessian_itself() -> None:
+    d = 1000
+    hessian, _ = layer(0, d, 1, 100)
+    factor(hessian[:9, :9])
+    tracemalloc.start()
+    made = factor(hessian)
+    left, peak = tracemalloc.get_traced_memory()
+    columns(made)
+    later = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert hessian.nbytes + max(peak, later) <= 24 * d * d
+    assert left <= 4.1 * d * d
 
 
 def test_what_is_no_hessian_is_refused() -> None:
