@@ -152,7 +152,8 @@ class HessianSum:
         z = self.response.adjoint(self.response.filtered(given)).astype(np.float32)
         given = given if given.dtype in (np.bool_, np.uint8) else given.astype(np.float32)
         for group in range(self.windows.groups):
-            spike_hessian(self.windows.rows(given, group), self.windows.rows(z, group), self._sum[group])
+            first, column = self.windows.offsets(given.shape, group)
+            spike_hessian(given, z, self._sum[group], rows=first, columns=column)
 
     def _arriving(self, x: Array, box: Box, start: int, end: int) -> Array:
         """Give what arrives at a box in steps start to end: late by the latency, and each input by its delay."""

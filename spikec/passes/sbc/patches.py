@@ -86,7 +86,12 @@ class Windows:
         """Give what a box sees of (N, T, channels, *space), with the zeros of the padding."""
         seen, zeros = self.reach(box)
         part = x[(slice(None), slice(None), slice(None), *(slice(a, b) for a, b in seen))]
-        return np.pad(part, ((0, 0), (0, 0), (0, 0), *zeros)) if np.any(zeros) else part
+        if not np.any(zeros):
+            return part
+        sides = list(zip(part.shape[3:], zeros, strict=True))
+        whole = np.zeros((*part.shape[:3], *(before + n + after for n, (before, after) in sides)), part.dtype)
+        whole[(..., *(slice(before, before + n) for n, (before, _) in sides))] = part
+        return whole
 
     def rows(self, slab: Array, group: int) -> Array:
         """Give the windows of one group in a slab (N, T, channels, *seen): (N * T * positions, columns)."""
@@ -98,6 +103,29 @@ class Windows:
         taps = tuple(slice(None, None, d) for d in self.dilation)
         view = view[(slice(None), slice(None), slice(None), *steps, *taps)]
         return np.moveaxis(view, 2, 2 + rank).reshape(-1, self.columns)
+
+    def offsets(self, shape: Shape, group: int) -> tuple[Array, Array]:
+        """Say where the same windows lie in a slab of shape (N, T, channels, *seen) seen as one line, in C order.
+
+        Entry (i, j) of `rows` is element first[i] + column[j] of the slab.
+        """
+        strides = [prod(shape[axis + 1 :]) for axis in range(len(shape))]
+        share = self.channels // self.groups
+        taps = [np.arange(k) * d for k, d in zip(self.kernel, self.dilation, strict=True)]
+        seats = [
+            np.arange((size - d * (k - 1) - 1) // s + 1) * s
+            for size, k, d, s in zip(shape[3:], self.kernel, self.dilation, self.stride, strict=True)
+        ]
+        first = _grid([np.arange(shape[0]), np.arange(shape[1]), *seats], [*strides[:2], *strides[3:]])
+        return first, _grid([group * share + np.arange(share), *taps], strides[2:])
+
+
+def _grid(axes: list[Array], strides: list[int]) -> Array:
+    """Give the sums of one multiple of each stride, in C order."""
+    total = np.zeros((1,), np.int64)
+    for axis, stride in zip(axes, strides, strict=True):
+        total = (total[:, None] + axis * stride).reshape(-1)
+    return total
 
 
 def positions(box: Box) -> int:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from spikec.compiler.ops import Connection, Conv1d, Conv2d, FixedSum, Linear
 from spikec.compiler.weights import Dense, Fixed
 from spikec.passes.sbc.hessian import HessianSum
+from spikec.passes.sbc.patches import Windows
 from spikec.passes.sbc.response import Response
 
 seeds = st.integers(0, 2**32 - 1)
@@ -122,6 +123,18 @@ def test_analog_samples_and_many_spikes_go_the_dense_way(monkeypatch) -> None:
     assert ways == [("_spikes", 6)]
 
 
+@given(seeds)
+@settings(max_examples=20, deadline=None)
+def test_windows_lie_where_their_offsets_say(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    op, shape = draw(rng)
+    windows = Windows.of(op, shape)
+    slab = np.ascontiguousarray(windows.slab(windows.channels_first(rng.random((2, 3, *shape))), windows.whole))
+    for group in range(windows.groups):
+        first, column = windows.offsets(slab.shape, group)
+        assert np.array_equal(slab.reshape(-1)[first[:, None] + column], windows.rows(slab, group))
+
+
 def test_the_published_vector() -> None:
     op = Linear(Dense(np.zeros((1, 1))))
     x = np.array([1, 0, 1, 0]).reshape(1, 4, 1)
@@ -135,7 +148,7 @@ def test_the_work_on_a_chunk_stays_within_the_bound(kind: str) -> None:
     op = Conv2d(Dense(np.zeros((1, 4, 3, 3))), padding=((1, 1), (1, 1)))
     x = rng.random((3, 20, 4, 12, 12)) < 0.1 if kind == "spikes" else rng.random((3, 20, 4, 12, 12))
     summed(op, x[:1, :1], Response(0.5))  # what is imported and cached at the first call is no matter
-    for memory in (1 << 15, 1 << 18, 1 << 21):
+    for memory in (1 << 17, 1 << 19, 1 << 21):
         total = HessianSum(op, x.shape[2:], Response(0.5, 0.5, "decay_add"), memory)
         tracemalloc.start()
         total.add(x)
