@@ -131,6 +131,8 @@ def test_integers_are_codes_times_powers_of_two(seed, name, width, kind, form, m
     names = [node.name for node in graph.of(Linear, Conv2d)]
     for name in names:
         assert_kept(weight_of(graph, name), weight_of(made, name))
+    told = [d.message for d in found if d.code == "quantize/layer"]
+    assert all(f"({width}-bit codes kept); weight RMS error 0 %" in text for text in told[:1])
     assert not [d for d in found if d.code == "quantize/rounded-again"]
 
 

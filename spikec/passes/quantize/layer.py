@@ -126,7 +126,8 @@ def candidate(layer: Layer, scale: Array, bits: int, target: Target, *, keep: bo
         else:
             made = on_grid(wanted, bits, target, exponent=exponent, left=feed.left)
         weights[feed.node.name] = made
-        lost += float(np.sum(((made.meant - wanted) / rows) ** 2))
+        if not (keep and feed.grid is not None):  # kept codes are what was meant, but for the last bit of a float
+            lost += float(np.sum(((made.meant - wanted) / rows) ** 2))
         size += float(np.sum((wanted / rows) ** 2))
         reach = np.abs(made.values).reshape(made.values.shape[0], -1).sum(axis=1) * feed.top * 2.0**made.exponent
         bound = bound + reach.max(initial=0)
