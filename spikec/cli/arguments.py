@@ -54,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
     return whole
 
 
-def _model(made: argparse.ArgumentParser, what: str) -> None:
+def _model(made: argparse.ArgumentParser, what: str, *, counts: bool = False) -> None:
     made.add_argument(
         "model",
         metavar=what,
@@ -75,7 +75,9 @@ def _model(made: argparse.ArgumentParser, what: str) -> None:
         "joined (N * T, ...)",
     )
     group.add_argument("--dt", type=seconds, default=1e-3, metavar="SECONDS", help="length of a step (default 1e-3)")
-    group.add_argument("--readout", choices=("auto", "spikes", "membrane"), default="auto", help="what is the output")
+    readouts = ("auto", "spikes", "membrane", *(["counts"] if counts else []))
+    more = "; counts: an FPGA sends the spikes of each output over a sample" if counts else ""
+    group.add_argument("--readout", choices=readouts, default="auto", help=f"what is the output{more}")
     group.add_argument("--example", metavar="DATA", help="input on which a torch network is traced")
     group.add_argument(
         "--nir",
@@ -102,7 +104,7 @@ def _events(made: argparse.ArgumentParser) -> None:
 
 
 def _compile(made: argparse.ArgumentParser) -> None:
-    _model(made, "MODEL")
+    _model(made, "MODEL", counts=True)
     _events(made)
     made.add_argument("-t", "--target", required=True, help="loihi2 or nir; `spikec targets` lists them")
     chosen = made.add_mutually_exclusive_group()

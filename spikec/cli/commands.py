@@ -40,9 +40,9 @@ def compile_(words: Words, shown: Shown) -> int:
         inputs, labels = read_data(words, shown, words.calibrate, words.samples)
         calibrate = inputs if labels is None else (inputs, labels)
     load, told = load_options(words, shown), shown.progress()
-    options = CompileOptions(
-        load, calibrate, words.steps, words.seed, choices, told, shown.remark, watch, words.memories, words.like
-    )
+    seen = (told, shown.remark, watch)
+    built = (words.memories, words.like, words.readout == "counts")
+    options = CompileOptions(load, calibrate, words.steps, words.seed, choices, *seen, *built)
     artifact = compile_model(words.model, words.target, own, options)
     path = artifact.write(words.output or Path("build") / words.target.replace(":", "-"))
     shown.unseen_remarks()
@@ -227,7 +227,8 @@ def load_options(words: Words, shown: Shown) -> LoadOptions:
         static = axis is None and getattr(words, "steps", None) is not None
         example = as_network_input(inputs.astype("float32"), axis, static=static)
     nir, net = _pairs(words.nir, "nir"), _pairs(words.net, "net")
-    return LoadOptions(example, axis, words.dt, words.readout, words.weights, words.unsafe_weights, nir, net)
+    readout: Any = "auto" if words.readout == "counts" else words.readout
+    return LoadOptions(example, axis, words.dt, readout, words.weights, words.unsafe_weights, nir, net)
 
 
 def read_data(words: Words, shown: Shown, path: str, samples: int | None = None) -> tuple[Array, Array | None]:

@@ -61,7 +61,16 @@ def in_words(facts: Mapping[str, Any]) -> list[str]:
         f"{fit['mhz_assumed']} MHz (activity {fit['activity']})",
         f"{stored}; image.bin {bits['image'] // 8} bytes",
         _filled(fit),
+        *_counted(fit),
     ]
+
+
+def _counted(fit: Mapping[str, Any]) -> list[str]:
+    """Say what leaves a design that counts."""
+    bits = fit.get("count_bits", 0)
+    if not bits:
+        return []
+    return [f"output: counts of a sample in {bits} bits, exact up to {(1 << bits) - 1} steps"]
 
 
 def _filled(fit: Mapping[str, Any]) -> str:

@@ -32,7 +32,7 @@ def compile(
     calibrate: Any = None,
     seed: int = 0,
     steps: int | None = None,
-    readout: Literal["auto", "spikes", "membrane"] = "auto",
+    readout: Literal["auto", "spikes", "membrane", "counts"] = "auto",
     weights: str | Path | None = None,
     nir: Mapping[str, Any] | None = None,
     choices: Choices | None = None,
@@ -55,7 +55,8 @@ def compile(
         calibrate: samples (N, T, *shape), a pair with labels (N,), or a loader of batches.
         seed: of everything random.
         steps: for how many steps a static input (N, *shape) is repeated.
-        readout: `spikes` or `membrane`, where the network returns both.
+        readout: `spikes` or `membrane`, where the network returns both; `counts`: an FPGA sends the spikes of each
+            output over a sample, not those of every step.
         weights: state dict for FILE.py:OBJECT.
         nir: what NIR leaves open, by name (`spikec.frontends.nir.NirOptions`).
         choices: what may be given up where the target cannot say it.
@@ -71,9 +72,10 @@ def compile(
     Raises:
         CompileError: with every reason.
     """
-    load = LoadOptions(example, time_axis, dt, readout, weights, nir=dict(nir or {}))
+    counts = readout == "counts"
+    load = LoadOptions(example, time_axis, dt, "auto" if readout == "counts" else readout, weights, nir=dict(nir or {}))
     shown, given_up = progress or Quiet(), choices or Choices()
-    options = CompileOptions(load, calibrate, steps, seed, given_up, shown, remark, watch, memories, like)
+    options = CompileOptions(load, calibrate, steps, seed, given_up, shown, remark, watch, memories, like, counts)
     return compile_model(model, target, passes, options)
 
 

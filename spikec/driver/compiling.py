@@ -43,8 +43,8 @@ class CompileOptions:
 
     calibrate: samples (N, T, *shape) with or without labels (`spikec.driver.data.calibration`). steps: for how many
     steps a static input is repeated. choices: what may be given up where the target cannot say it. watch: sees every
-    graph. memories: how an FPGA's are filled (None: baked). like: an overlay whose RTL is kept. See LoadOptions for
-    `load`.
+    graph. memories: how an FPGA's are filled (None: baked). like: an overlay whose RTL is kept. counts: an FPGA sends
+    the spikes of each output over a sample. See LoadOptions for `load`.
     """
 
     load: LoadOptions = field(default_factory=LoadOptions)
@@ -57,6 +57,7 @@ class CompileOptions:
     watch: Callable[[Step], None] = lambda _: None
     memories: Memories | None = None
     like: Artifact | str | Path | None = None
+    counts: bool = False
 
 
 def compile_model(model: Any, target: str, passes: str | Sequence[Pass], options: CompileOptions) -> Artifact:
@@ -67,7 +68,7 @@ def compile_model(model: Any, target: str, passes: str | Sequence[Pass], options
     """
     from spikec.passes import ALL
 
-    way = route(target, options.choices, options.memories, options.like)
+    way = route(target, options.choices, options.memories, options.like, counts=options.counts)
     own = parse(passes, ALL) if isinstance(passes, str) else tuple(passes)
     data = calibration(options.calibrate, options.load.time_axis)
     told = Findings()

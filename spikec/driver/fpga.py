@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -12,16 +12,18 @@ from spikec.compiler.artifact import Artifact
 from spikec.compiler.cores import END, END_CLEAR, SPIKES, VALUES, Design, EventCore, load_cycles
 from spikec.compiler.diagnostics import CompileError, fail
 from spikec.compiler.ir import Graph
-from spikec.compiler.queues import queues
+from spikec.compiler.queues import Queue, queues
 from spikec.compiler.runner import Result, Trace
 from spikec.compiler.weights import Array
 from spikec.driver.measure import encoded
-from spikec.runtime.cycle import CycleResult, CycleSimulator
+from spikec.runtime.cycle import CycleResult, CycleSimulator, output_rows
 from spikec.runtime.ladder import Rung
 
 FpgaEngine = Literal["cycle", "rtl"]
 CYCLES = "c/cycles"
 """Trace of the cycles that each sample took from reset, (N, 1)."""
+COUNTS = "c/counts"
+"""Trace of the counts that leave a design which counts, (N, 1, *shape)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +73,8 @@ class RtlRunner:
         traces = layer_outputs(self.design, done.records, len(inputs), inputs.shape[1])
         last = traces[f"s/{self.design.layers[-1][0].layer}"]
         outputs = last.reshape(*last.shape[:2], *self.design.output_shape)
+        if self.design.count_bits:
+            outputs = counts_sent(self.design, done.records, len(inputs))
         return _result(self.design, outputs, traces, done.stream_cycles, trace)
 
 
@@ -107,14 +111,15 @@ def fpga_rungs(fixed: Graph, artifact: Artifact, keys: tuple[str, ...], *, rtl: 
     def verilator(inputs: Array) -> Result:
         return fpga_runner(artifact, "rtl").run(fixed, encoded(fixed, inputs), trace=True)
 
+    counted = (COUNTS,) if design_of(artifact).count_bits else ()
     skipped = "" if rtl else "not asked for"
     try:
         find_tools()
     except CompileError as error:
         skipped = skipped or error.diagnostics[0].message
     return [
-        Rung("cycle simulator", cycle, "engine", True, keys),
-        Rung("RTL in Verilator", verilator, "cycle simulator", True, (*keys, CYCLES), skipped=skipped),
+        Rung("cycle simulator", cycle, "engine", True, (*keys, *counted)),
+        Rung("RTL in Verilator", verilator, "cycle simulator", True, (*keys, *counted, CYCLES), skipped=skipped),
     ]
 
 
@@ -136,26 +141,58 @@ def layer_outputs(design: Design, records: Array, samples: int, steps: int) -> d
         for place, core in enumerate(layer):
             own = behind[place] if joined else behind[0]
             pushed = records[records["queue"] == 2 * own]
-            parts.append(_sent(core, pushed, made[own].group_bits, samples, steps))
+            parts.append(_sent(core, pushed, made[own], samples, steps))
         found[f"s/{name}"] = np.concatenate(parts, axis=-1)
     return found
 
 
-def _sent(core: EventCore, pushed: Array, group_bits: int, samples: int, steps: int) -> Array:
+def counting(rung: Rung, artifact: Artifact) -> Rung:
+    """Give a rung that counts its output's spikes on the host, to be compared with an artifact that counts them."""
+    bits = design_of(artifact).count_bits
+    if not bits:
+        return rung
+
+    def run(inputs: Array) -> Result:
+        done = rung.run(inputs)
+        counts = np.minimum(done.counts, (1 << bits) - 1)[:, None]
+        return replace(done, traces={**done.traces, COUNTS: counts})
+
+    return replace(rung, run=run)
+
+
+def counts_sent(design: Design, records: Array, samples: int) -> Array:
+    """Give the counts that a design sent, (N, 1, *output_shape), int32, from the pushes behind its counter."""
+    made = queues(design)
+    last, lanes = made[-1], design.layers[-1][0].lanes
+    pushed = records[records["queue"] == 2 * (len(made) - 1)]
+    kind, group, bits = _parts(pushed, last)
+    sent = kind == VALUES
+    out = np.zeros((samples, design.output_groups, lanes), np.int32)
+    out[pushed["stream"][sent], group[sent]] = _number(bits[sent].reshape(-1, lanes, design.count_bits))
+    logical = out.reshape(samples, 1, -1)[..., output_rows(design)]
+    return logical.reshape(samples, 1, *design.output_shape)
+
+
+def _parts(pushed: Array, queue: Queue) -> tuple[Array, Array, Array]:
+    """Give kind and group of tokens, and the bits of their payloads."""
+    words = np.ascontiguousarray(pushed["token"]).view(np.uint8)
+    bits = np.unpackbits(words.reshape(len(pushed), -1), axis=1, bitorder="little")
+    payload = queue.payload_bits
+    group = _number(bits[:, payload : payload + queue.group_bits])
+    return _number(bits[:, queue.width - 2 : queue.width]), group, bits[:, :payload]
+
+
+def _sent(core: EventCore, pushed: Array, queue: Queue, samples: int, steps: int) -> Array:
     """Read the tokens that one core pushed: what its neurons sent, (N, T, neurons), int32."""
     order = np.lexsort((pushed["cycle"], pushed["stream"]))
     streams = pushed["stream"][order].astype(np.int64)
-    words = np.ascontiguousarray(pushed["token"][order]).view(np.uint8)
-    bits = np.unpackbits(words.reshape(len(order), -1), axis=1, bitorder="little")
-    payload = core.payload_bits
-    group = _number(bits[:, payload : payload + group_bits])
-    kind = _number(bits[:, payload + group_bits : payload + group_bits + 2])
+    kind, group, bits = _parts(pushed[order], queue)
     ends = np.isin(kind, (END, END_CLEAR))
     before: Array = np.cumsum(ends) - ends
     first = np.searchsorted(streams, np.arange(samples))
     step = before - np.append(before, 0)[first][streams]
     out = np.zeros((samples, steps, core.groups, core.lanes), np.int32)
-    values = bits[:, :payload].reshape(len(bits), core.lanes, -1)
+    values = bits.reshape(len(bits), core.lanes, -1)
     sent = kind == (VALUES if core.readout == "membrane" else SPIKES)
     number = _number(values[sent])
     half = np.int64(1) << (values.shape[2] - 1)
@@ -171,6 +208,8 @@ def _number(bits: Array) -> Array:
 
 def _result(design: Design, outputs: Array, traces: dict[str, Array], cycles: Array, trace: Trace) -> Result:
     wanted = {key: value for key, value in traces.items() if trace is True or (trace and key[2:] in trace)}
+    if trace and design.count_bits:
+        wanted[COUNTS] = outputs
     if trace:
         wanted[CYCLES] = np.asarray(cycles, np.int64).reshape(-1, 1)
     return Result({design.output: outputs}, wanted)

@@ -14,7 +14,7 @@ from spikec.compiler.diagnostics import Sink, ignore
 from spikec.compiler.runner import Result
 from spikec.compiler.weights import Array
 from spikec.driver.data import to_array
-from spikec.driver.fpga import CycleRunner, fpga_rungs, fpga_runner
+from spikec.driver.fpga import CycleRunner, counting, fpga_rungs, fpga_runner
 from spikec.driver.load import compiled_graph
 from spikec.driver.measure import encoded
 from spikec.driver.running import ready
@@ -85,9 +85,10 @@ def _verdict(artifact: Artifact, given: Array, *, rtl: bool) -> dict[str, Any]:
     graph = compiled_graph(artifact)
     keys = spikes_of(graph)
     names = tuple(key[2:] for key in keys)
+    engine = Rung("engine", lambda x: Engine().run(graph, x, trace=names), "fixed reference", True, keys)
     rungs = [
         Rung("fixed reference", lambda x: Reference().run(graph, x, trace=names)),
-        Rung("engine", lambda x: Engine().run(graph, x, trace=names), "fixed reference", True, keys),
+        counting(engine, artifact),
         *fpga_rungs(graph, artifact, keys, rtl=rtl),
     ]
     reports = climb(rungs, given, None, Quiet())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -43,6 +43,7 @@ class Outcome:
     """What a run gave, each array (N, T, *shape) in the steps of the target (or aligned).
 
     `spikes` and `counts` (their sum over T) where the readout is spikes, `v_out` where it is a membrane;
+    `counted` (N, *shape) where only counts leave an FPGA: then there are neither spikes nor `v_out`.
     `traces` by `s/NODE`, `u/NODE`, `v/NODE`, with `/` in a node's name written `.`. `latency` is how many steps the
     first output is late; 0 when aligned.
     """
@@ -51,15 +52,18 @@ class Outcome:
     v_out: Array | None
     traces: Mapping[str, Array] = field(default_factory=dict)
     latency: int = 0
+    counted: Array | None = None
 
     @property
     def counts(self) -> Array | None:
         """Sum of the spikes over time, (N, *shape)."""
+        if self.counted is not None:
+            return self.counted
         return None if self.spikes is None else np.asarray(self.spikes.sum(axis=1))
 
     @property
     def _read(self) -> Array:
-        out = self.spikes if self.spikes is not None else self.v_out
+        out = self.counted[:, None] if self.counted is not None else self.spikes if self.v_out is None else self.v_out
         assert out is not None
         return out
 
@@ -119,6 +123,9 @@ def run_model(model: Any, inputs: Any, options: RunOptions) -> Outcome:
     result = run_graph(graph, artifact, padded, options)
     if options.align:
         result = align(result, known, given.shape[1])
+    if artifact is not None and options.engine in ("cycle", "rtl") and artifact.facts["fpga"].get("count_bits"):
+        named = _outcome(graph, result, 0)
+        return replace(named, spikes=None, counted=result.spikes[:, 0])
     return _outcome(graph, result, 0 if options.align else known[graph.of(Output)[0].name])
 
 

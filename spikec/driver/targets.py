@@ -37,7 +37,12 @@ NETX_WORDS = (
 
 
 def route(
-    target: str, choices: Choices, memories: Memories | None = None, like: Artifact | str | Path | None = None
+    target: str,
+    choices: Choices,
+    memories: Memories | None = None,
+    like: Artifact | str | Path | None = None,
+    *,
+    counts: bool = False,
 ) -> Route:
     """Give the route to a target.
 
@@ -46,6 +51,7 @@ def route(
         choices: what may be given up where the target cannot say it.
         memories: how an FPGA's are filled (None: baked, or as `like` has it).
         like: an overlay artifact, or its folder: the network takes its geometry, and so its RTL.
+        counts: an FPGA sends the spikes of each output over a sample, not those of every step.
 
     Raises:
         CompileError: there is no such target, or it has no such choice.
@@ -53,6 +59,9 @@ def route(
     from spikec.passes import ALL
 
     _check_memories(target, memories, like is not None)
+    if counts and target in NAMES and not target.startswith("fpga:"):
+        help = "leave it out (`run` counts on the host), or compile for a board: -t fpga:ulx3s-85f"
+        raise fail("target/counts", f"'{target}' does not count its output's spikes; an FPGA does", help=help)
     if target in ("loihi2", "loihi2:netx"):
         from spikec.backends.loihi.backend import NETX_TARGET, TARGET, LoihiBackend
 
@@ -72,7 +81,7 @@ def route(
 
         base = None if like is None else _overlay(like)
         filled: Memories = memories or ("baked" if base is None else "overlay")
-        board = FpgaBackend(KNOWN[target.partition(":")[2]], memories=filled, like=base)
+        board = FpgaBackend(KNOWN[target.partition(":")[2]], memories=filled, like=base, counts=counts)
         return Route(board, (ALL["fold"](),), (ALL["quantize"](),), replace(board.target, choices=choices))
     help = f"known: {', '.join(NAMES)}; `spikec targets` describes them"
     raise fail("target/unknown", f"there is no target '{target}'", help=help)

@@ -177,8 +177,9 @@ def _fixed_rungs(
         rungs.append(_on_reference("fixed reference", fixed, "quantized" if rungs else "", states, exact=bool(rungs)))
     rungs.append(Rung("engine", _aligned_run(fixed, Engine()), "fixed reference", True, states))
     if artifact is not None and artifact.target.startswith("fpga:"):
-        from spikec.driver.fpga import fpga_rungs
+        from spikec.driver.fpga import counting, fpga_rungs
 
+        rungs[-1] = counting(rungs[-1], artifact)
         return [*rungs, *fpga_rungs(fixed, artifact, spikes_of(fixed), rtl=options.rtl)]
     rungs.append(_lava_rung(fixed, artifact, states, options))
     return rungs

@@ -17,9 +17,9 @@ from spikec.backends.fpga.like import map_like
 from spikec.backends.fpga.mapping import Mapped, choose
 from spikec.backends.fpga.top import rtl_files
 from spikec.compiler.artifact import Artifact
-from spikec.compiler.cores import Design, Link, Memories, load_cycles
+from spikec.compiler.cores import COUNT_BITS, Design, Link, Memories, load_cycles
 from spikec.compiler.diagnostics import CompileError, Diagnostic, Severity, fail
-from spikec.compiler.fixed import fpga_arithmetic
+from spikec.compiler.fixed import FixedNeuron, fpga_arithmetic
 from spikec.compiler.ir import Graph
 from spikec.compiler.serialize import dumps
 from spikec.compiler.target import Target
@@ -58,12 +58,14 @@ class FpgaBackend:
     `activity`: spikes a step that each node sends on the user's samples, by name; None takes a tenth of the neurons.
     `memories`: `baked` into the bitstream, or an `overlay` that takes `image.bin` over the link: any network of one
     geometry, without another synthesis. `like`: an overlay whose geometry is kept.
+    `counts`: the spikes of each output neuron over a sample leave, not those of every step.
     """
 
     board: Board
     activity: Mapping[str, float] | None = None
     memories: Memories = "baked"
     like: Design | None = None
+    counts: bool = False
 
     @property
     def name(self) -> str:
@@ -86,7 +88,7 @@ class FpgaBackend:
 
     def check(self, graph: Graph) -> Iterator[Diagnostic]:
         """Yield every reason why the graph does not run on the spike core, or does not fit the board; and remarks."""
-        found = list(findings(graph, self.target))
+        found = [*findings(graph, self.target), *self._uncounted(graph)]
         yield from found
         if any(finding.severity is Severity.ERROR for finding in found):
             return
@@ -110,10 +112,21 @@ class FpgaBackend:
         made |= {f"rtl/{name}": text.encode() for name, text in rtl_files(design).items()}
         return Artifact(self.name, made, self._facts(graph, mapped, made))
 
+    def _uncounted(self, graph: Graph) -> Iterator[Diagnostic]:
+        """Yield why the output cannot be counted, where that was asked for."""
+        for node in graph.of(FixedNeuron) if self.counts else ():
+            if isinstance(node.op, FixedNeuron) and node.op.readout == "membrane":
+                message = "the output is read by its membrane; there are no spikes to count"
+                yield Diagnostic("fpga/counts", message, node.where, "leave counts out: membranes leave at every step")
+        if self.counts and self.like is not None and not self.like.count_bits:
+            message = "the design that is kept sends the spikes of every step, not counts"
+            yield Diagnostic("fpga/counts", message, graph.name, "compile that one for counts too")
+
     def _mapped(self, graph: Graph) -> Mapped:
         if self.like is not None:
             return map_like(graph, self.board, self.activity, self.like)
-        return choose(graph, self.board, self.activity, self.memories)
+        count_bits = COUNT_BITS if self.counts else 0
+        return choose(graph, self.board, self.activity, self.memories, count_bits=count_bits)
 
     def _facts(self, graph: Graph, mapped: Mapped, made: Mapping[str, bytes]) -> dict[str, Any]:
         return {
@@ -166,6 +179,7 @@ def fit_report(mapped: Mapped, board: Board) -> dict[str, Any]:
         "luts_estimated": [luts, board.luts],
         "dsps": [sum(cost.dsps for cost in costs), board.dsps],
         "mhz_assumed": board.mhz,
+        "count_bits": design.count_bits,
         "memories": design.memories,
         "load_cycles": load_cycles(image_bytes(segments(design))) if design.memories == "overlay" else 0,
         "activity": "measured on samples" if mapped.measured else "assumed: a tenth of the neurons",
@@ -186,6 +200,7 @@ def design_json(design: Design) -> bytes:
         "cores": [[core.name, core.layer] for core in design.cores],
         "links": [[list(link.sources), list(link.targets), link.depth] for link in design.links],
         "memories": design.memories,
+        "count_bits": design.count_bits,
     }
     return (json.dumps(body, indent=1) + "\n").encode()
 
@@ -215,6 +230,7 @@ def design_of(artifact: Artifact) -> Design:
             body["output"],
             body["name"],
             body.get("memories", "baked"),
+            body.get("count_bits", 0),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise fail("fpga/bad-design", f"not a design: {error!r}", DESIGN, "compile again") from error

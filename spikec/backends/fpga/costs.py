@@ -74,13 +74,21 @@ def queue_luts(link: Link, width: int) -> int:
 
 
 def design_cost(design: Design, board: Board) -> tuple[tuple[Cost, ...], int]:
-    """Count every core; and the tables of all queues and of the loader."""
+    """Count every core; and the tables of all queues, of the loader and of the counter."""
     queues = loader_luts(design, board) if design.memories == "overlay" else 0
     queues += queue_luts(design.links[0], 2 + design.in_lanes + (design.input_groups - 1).bit_length())
     for link, layer in zip(design.links[1:], design.layers, strict=True):
         width = 2 + layer[0].payload_bits + (sum(core.groups for core in layer) - 1).bit_length()
         queues += queue_luts(link, width) * (2 if len(layer) > 1 else 1)
+    queues += counter_luts(design) if design.count_bits else 0
     return tuple(core_cost(core, board, design.memories) for core in design.cores), queues
+
+
+def counter_luts(design: Design) -> int:
+    """Count the counter: its memory, two tables a bit of a word to add and to saturate, and the queue behind it."""
+    groups, word = design.output_groups, design.layers[-1][0].lanes * design.count_bits
+    behind = queue_luts(design.links[-1], 2 + word + (groups - 1).bit_length())
+    return -(-groups // LUT_BITS) * word + 2 * word + behind
 
 
 def loader_luts(design: Design, board: Board) -> int:

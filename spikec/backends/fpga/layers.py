@@ -91,13 +91,14 @@ def shares(layer: Layer, choice: Choice) -> list[tuple[int, int]]:
     return [(start, stop - start) for start, stop in pairwise(edges)]
 
 
-def build(graph: Graph, choices: Sequence[Choice], memories: Memories = "baked") -> Design:
+def build(graph: Graph, choices: Sequence[Choice], memories: Memories = "baked", *, count_bits: int = 0) -> Design:
     """Make the design; its cores are named c0, c1, ... as in the files of their memories.
 
     Args:
         graph: one that passed the check.
         choices: how to map each layer.
         memories: how they are filled. The sums of an overlay are wide enough for any weights of the same widths.
+        count_bits: bits of the counts that leave in place of spikes; 0: spikes leave.
     """
     layers = layers_of(graph)
     source, output = graph.of(Input)[0], graph.of(Output)[0]
@@ -128,6 +129,7 @@ def build(graph: Graph, choices: Sequence[Choice], memories: Memories = "baked")
         output.name,
         graph.name,
         memories,
+        count_bits,
     )
 
 

@@ -34,7 +34,7 @@ def map_like(graph: Graph, board: Board, activity: Mapping[str, float] | None, l
         message = f"it has {len(layers)} layers of neurons, the design has {len(like.layers)}"
         raise fail("fpga/other-geometry", message, graph.name, HELP)
     choices = tuple(Choice(cores[0].lanes, len(cores)) for cores in like.layers)
-    design = build(graph, choices, like.memories)
+    design = build(graph, choices, like.memories, count_bits=like.count_bits)
     found = Findings()
     for reason in differences(design, like):
         found(fail("fpga/other-geometry", reason, graph.name, HELP).diagnostics[0])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from spikec.backends.fpga.boards import Board
 from spikec.backends.fpga.costs import design_cost, reasons, step_cycles
@@ -13,6 +14,7 @@ from spikec.compiler.diagnostics import CompileError, Findings, fail
 from spikec.compiler.ir import Graph
 from spikec.compiler.ops import Input
 
+Make = Callable[[Sequence[Choice]], Design]
 LANES = (4, 8, 16, 32)
 CORES = (1, 2, 4)
 ACTIVITY = 0.1
@@ -38,7 +40,12 @@ class Mapped:
 
 
 def choose(
-    graph: Graph, board: Board, activity: Mapping[str, float] | None = None, memories: Memories = "baked"
+    graph: Graph,
+    board: Board,
+    activity: Mapping[str, float] | None = None,
+    memories: Memories = "baked",
+    *,
+    count_bits: int = 0,
 ) -> Mapped:
     """Choose a mapping: every layer starts with the fewest lanes; the slowest layer gets more while the board has room.
 
@@ -47,43 +54,45 @@ def choose(
         board: where it must fit.
         activity: spikes a step that each node sends (`None`: a tenth of its neurons).
         memories: how they are filled.
+        count_bits: bits of the counts that leave in place of spikes; 0: spikes leave.
 
     Raises:
         CompileError: it does not fit, with every reason and what would fit (`fpga/too-small`).
     """
     layers = layers_of(graph)
     spikes = spikes_into(graph, layers, activity)
+    make = partial(build, graph, memories=memories, count_bits=count_bits)
     choices = [Choice(LANES[0])] * len(layers)
-    best = Mapped(build(graph, choices, memories), tuple(choices), spikes, activity is not None)
-    smallest = min(_starts(graph, layers, spikes, memories), key=lambda made: _size(made.design, board), default=best)
+    best = Mapped(make(choices), tuple(choices), spikes, activity is not None)
+    smallest = min(_starts(make, layers, spikes), key=lambda made: _size(made.design, board), default=best)
     if reasons(best.design, board):
         best = smallest
     against = reasons(best.design, board)
     if against:
         raise _too_small(graph, layers, board, against)
     while True:
-        better = _step(graph, layers, board, best)
+        better = _step(make, layers, board, best)
         if better is None:
             return best
         best = better
 
 
-def _starts(graph: Graph, layers: Sequence[Layer], spikes: tuple[float, ...], memories: Memories) -> list[Mapped]:
+def _starts(make: Make, layers: Sequence[Layer], spikes: tuple[float, ...]) -> list[Mapped]:
     """Give mappings of few blocks: one core a layer, as many lanes in all of them."""
     made = []
     for lanes in LANES:
         choices = tuple(Choice(lanes) for _ in layers)
-        made.append(Mapped(build(graph, choices, memories), choices, spikes, False))
+        made.append(Mapped(make(choices), choices, spikes, False))
     return made
 
 
-def _step(graph: Graph, layers: Sequence[Layer], board: Board, now: Mapped) -> Mapped | None:
+def _step(make: Make, layers: Sequence[Layer], board: Board, now: Mapped) -> Mapped | None:
     """Give the cheapest mapping in which the slowest layer is quicker, or None if none fits."""
     slow = max(range(len(layers)), key=lambda k: now.cycles[k])
     tries = []
     for choice in _larger(layers[slow], now.choices[slow]):
         choices = tuple(choice if k == slow else c for k, c in enumerate(now.choices))
-        made = replace(now, design=build(graph, choices, now.design.memories), choices=choices)
+        made = replace(now, design=make(choices), choices=choices)
         if max(made.cycles) < max(now.cycles) and not reasons(made.design, board):
             tries.append(made)
     return min(tries, key=lambda made: (_size(made.design, board), max(made.cycles)), default=None)
