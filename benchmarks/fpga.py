@@ -2,7 +2,8 @@
 
 Run by `make bench-fpga`; QUICK=1 for a short form. One thread, the two interleaved, the best of several times each;
 Verilator without assertions, at -O3.
-Weights and inputs are random: what it measures is speed and cost, not accuracy.
+The weights and inputs of that part are random. The second part (`_accuracy.py`) trains on real recordings: bits, block
+memories, cycles and accuracy of the formats.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from _accuracy import measure_formats, show
 
 from spikec.backends.fpga.boards import EBR
 from spikec.backends.fpga.layout.memories import mem_files
@@ -27,6 +29,8 @@ QUICK = os.environ.get("QUICK", "") not in ("", "0")
 TIMES = 2 if QUICK else 5
 SAMPLES = 50 if QUICK else 200
 STEPS, RATE, LANES = 10, 0.13, 16
+TRAININGS = (1, 10) if QUICK else (3, 30)
+"""How often each format is trained in the second part, and for how many epochs."""
 
 
 @dataclass(frozen=True)
@@ -57,11 +61,15 @@ def main() -> None:
             f"{row.format:12} {row.weight_bits / 1024:8.0f} {row.blocks:5d} {row.cycles:10d} {row.rtl_s:12.3f}"
             f" {row.simulator_s * 1e3:13.2f} {row.ratio:7.1f}"
         )
+    what, formats = measure_formats(*TRAININGS)
+    print(f"\n{what}")
+    show(formats)
     out = Path("build/bench/fpga.json")
     out.parent.mkdir(parents=True, exist_ok=True)
     figures = {"machine": platform.machine(), "cores": os.cpu_count()}
     lines = [asdict(row) | {"ratio": row.ratio} for row in rows]
-    out.write_text(json.dumps(figures | {"rows": lines}, indent=2) + "\n", encoding="utf-8")
+    accuracy = {"what": what, "rows": [asdict(row) for row in formats]}
+    out.write_text(json.dumps(figures | {"rows": lines, "accuracy": accuracy}, indent=2) + "\n", encoding="utf-8")
 
 
 def design_of(kept: int, block: int, bits: int) -> Design:
