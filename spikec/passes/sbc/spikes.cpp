@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
-#include <numeric>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -137,27 +136,31 @@ private:
         places_.clear();
         first_.assign(size + 1, 0);
         bytes_.resize(size);
+        std::uint8_t beyond = 0;
         for (std::size_t n = start; n < end; ++n) {
             const Value *row = given + task_.rows[n] + task_.columns[0];
             const std::uint8_t *bytes = bytes_.data();
             if constexpr (std::is_same_v<Value, std::uint8_t>)
                 bytes = row;
             else
-                for (std::size_t j = 0; j < size; ++j) bytes_[j] = row[j] != 0;
+                for (std::size_t j = 0; j < size; ++j) bytes_[j] = row[j] == 0 ? 0 : row[j] == 1 ? 1 : 2;
+            for (std::size_t j = 0; j < size; ++j) beyond |= bytes[j];
             visit(bytes, size, [&](std::size_t j) {
                 places_.push_back({static_cast<std::uint32_t>(j), static_cast<std::uint8_t>(n - start)});
                 ++first_[j + 1];
             });
         }
+        graded_ = beyond > 1;
         for (std::size_t j = 0; j < size; ++j) first_[j + 1] += first_[j];
         next_.assign(first_.begin(), first_.end() - 1);
         row_.resize(places_.size());
+        for (const auto &[column, n] : places_) row_[next_[column]++] = n;
+        value_.clear();
+        if (!graded_) return;
         value_.resize(places_.size());
-        for (const auto &[column, n] : places_) {
-            const std::uint32_t at = next_[column]++;
-            row_[at] = n;
-            value_[at] = static_cast<float>(given[task_.rows[start + n] + task_.columns[column]]);
-        }
+        next_.assign(first_.begin(), first_.end() - 1);
+        for (const auto &[column, n] : places_)
+            value_[next_[column]++] = static_cast<float>(given[task_.rows[start + n] + task_.columns[column]]);
     }
 
     // Windows: neighbouring rows are often neighbours in memory, neighbouring columns are not.
@@ -176,22 +179,28 @@ private:
             }
             first_.push_back(static_cast<std::uint32_t>(row_.size()));
         }
+        graded_ = std::any_of(value_.begin(), value_.end(), [](float value) { return value != 1; });
     }
 
+    // Sorts the columns of each block by their number of spikes, which are few: by counting.
     Spikes arranged() {
         Spikes spikes;
-        const bool graded = std::any_of(value_.begin(), value_.end(), [](float value) { return value != 1; });
         spikes.column.resize(task_.size);
-        std::iota(spikes.column.begin(), spikes.column.end(), 0U);
-        const auto length = [&](std::uint32_t j) { return first_[j + 1] - first_[j]; };
-        for (std::size_t block = 0; block < task_.size; block += kWide)
-            std::stable_sort(at(spikes.column, block), at(spikes.column, std::min(block + kWide, task_.size)),
-                             [&](std::uint32_t a, std::uint32_t b) { return length(a) < length(b); });
+        spikes.first.reserve(task_.size + 1);
+        spikes.row.reserve(row_.size());
+        for (std::size_t block = 0; block < task_.size; block += kWide) {
+            const std::size_t end = std::min(block + kWide, task_.size);
+            std::uint32_t places[kChunk + 2] = {};
+            for (std::size_t j = block; j < end; ++j) ++places[first_[j + 1] - first_[j] + 1];
+            for (std::size_t n = 0; n <= kChunk; ++n) places[n + 1] += places[n];
+            for (std::size_t j = block; j < end; ++j)
+                spikes.column[block + places[first_[j + 1] - first_[j]]++] = static_cast<std::uint32_t>(j);
+        }
         for (const std::uint32_t j : spikes.column) {
             spikes.first.push_back(static_cast<std::uint32_t>(spikes.row.size()));
             spikes.row.insert(spikes.row.end(), at(row_, first_[j]), at(row_, first_[j + 1]));
-            if (graded) spikes.value.insert(spikes.value.end(), at(value_, first_[j]), at(value_, first_[j + 1]));
-            spikes.most = std::max<std::size_t>(spikes.most, length(j));
+            if (graded_) spikes.value.insert(spikes.value.end(), at(value_, first_[j]), at(value_, first_[j + 1]));
+            spikes.most = std::max<std::size_t>(spikes.most, first_[j + 1] - first_[j]);
         }
         spikes.first.push_back(static_cast<std::uint32_t>(spikes.row.size()));
         return spikes;
@@ -203,6 +212,7 @@ private:
     std::vector<std::uint32_t> first_, next_;
     std::vector<std::uint8_t> bytes_, row_;
     std::vector<float> value_;
+    bool graded_ = false;
 };
 
 class Sum {
