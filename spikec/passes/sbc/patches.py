@@ -90,7 +90,8 @@ class Windows:
             return part
         sides = list(zip(part.shape[3:], zeros, strict=True))
         whole = np.zeros((*part.shape[:3], *(before + n + after for n, (before, after) in sides)), part.dtype)
-        whole[(..., *(slice(before, before + n) for n, (before, _) in sides))] = part
+        inner = tuple(slice(before, before + n) for n, (before, _) in sides)
+        whole[(slice(None), slice(None), slice(None), *inner)] = part
         return whole
 
     def rows(self, slab: Array, group: int) -> Array:

@@ -22,7 +22,7 @@ class Factor:
     `hessian` is the caller's own, float64. `inverse` is that of `damped` = H + damping I, float32; `diagonal` its
     diagonal in float64.
     `alive` (d,): the inputs that ever come; the others lose nothing by going. `silent`: H is zero, no input ever came.
-    Then the factor is that of H = I: pruning falls back to magnitude without compensation, quantization to the
+    Then all of this is that of H = I: pruning falls back to magnitude without compensation, quantization to the
     nearest level, and whoever asked for more should be told.
     """
 
@@ -35,8 +35,8 @@ class Factor:
 
     @property
     def damped(self) -> Array:
-        """Make H + damping I (d, d), float64."""
-        return np.eye(len(self.alive)) if self.silent else _damped(self.hessian, self.damping)
+        """Make H + damping I (d, d), float64: a copy each time."""
+        return _damped(self.hessian, self.damping)
 
 
 def factor(hessian: Array, damping: float = 0.01) -> Factor:
@@ -61,7 +61,7 @@ def factor(hessian: Array, damping: float = 0.01) -> Factor:
     alive = diagonal > 0
     if not alive.any():
         d = len(diagonal)
-        return Factor(hessian, np.eye(d, dtype=np.float32), np.ones(d), np.ones(d, bool), 0.0, silent=True)
+        return Factor(np.eye(d), np.eye(d, dtype=np.float32), np.ones(d), np.ones(d, bool), 0.0, silent=True)
     mean = float(diagonal.mean())
     added = damping * mean
     while True:

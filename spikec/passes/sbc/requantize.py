@@ -20,15 +20,16 @@ TILE = 32
 class Columns:
     """A factor made ready for quantization: the order of the columns, and what they owe to one another.
 
-    order: (d,) the columns in ascending diag(H^-1) (methods.md 1.8): those go first whose rounding costs most. lower:
-    the Cholesky factor L of the damped Hessian in the reverse of that order, float64.
+    hessian, damping: as in the factor. order: (d,) the columns in ascending diag(H^-1) (methods.md 1.8): those go first
+    whose rounding costs most. lower: the Cholesky factor L of the damped Hessian in the reverse order, float64.
 
     Rounding in this order with GPTQ's upper Cholesky factor of H^-1 is the nearest-plane rule on L^T (H = L L^T): with
     the columns k > j of L rounded to q_k, column j is rounded from w_j + sum_{k>j} (w_k - q_k) L_kj / L_jj. So no
     inverse is needed at all.
     """
 
-    made: Factor
+    hessian: Array
+    damping: float
     order: Array
     lower: Array
 
@@ -36,7 +37,8 @@ class Columns:
 def columns(made: Factor) -> Columns:
     """Make a factor ready; 8 d**2 bytes beside it."""
     order = np.argsort(made.diagonal, kind="stable")
-    return Columns(made, order, cholesky(_part(made, order[::-1])))
+    lower = cholesky(_part(made.hessian, made.damping, order[::-1]))
+    return Columns(made.hessian, made.damping, order, lower)
 
 
 def quantize_rows(made: Factor | Columns, rows: Array, grid: LevelGrid, keep: Array | None = None) -> Array:
@@ -65,7 +67,7 @@ def quantize_rows(made: Factor | Columns, rows: Array, grid: LevelGrid, keep: Ar
     for row in np.flatnonzero(~kept.all(axis=1)):
         mine = np.flatnonzero(kept[row, back])
         if mine.size:
-            lower = np.linalg.cholesky(_part(ready.made, back[mine]))
+            lower = np.linalg.cholesky(_part(ready.hessian, ready.damping, back[mine]))
             own = grid.part(slice(row, row + 1))
             codes[row, back[mine]] = _shared(lower, weights[row : row + 1, back[mine]], own, tile=1)[0]
     return codes
@@ -77,12 +79,10 @@ def nearest_rows(rows: Array, grid: LevelGrid, keep: Array | None = None) -> Arr
     return codes if keep is None else np.where(keep, codes, 0).astype(np.int32)
 
 
-def _part(made: Factor, chosen: Array) -> Array:
+def _part(hessian: Array, damping: float, chosen: Array) -> Array:
     """Give the damped Hessian of some columns in some order, a copy."""
-    if made.silent:
-        return np.eye(len(chosen))
-    part = np.asarray(made.hessian[np.ix_(chosen, chosen)], np.float64)
-    part.flat[:: len(part) + 1] += made.damping
+    part = np.asarray(hessian[np.ix_(chosen, chosen)], np.float64)
+    part.flat[:: len(part) + 1] += damping
     return part
 
 

@@ -58,12 +58,12 @@ def refit_block(damped: Array, rows: Array, keep: Array, *, threads: int) -> Arr
 
 
 def level_block(
-    column_order: Array, damped: Array, lower: Array, rows: Array, keep: Array, sign: Array, scale: Array,
-    mixed: Array, above: Array, below: Array, *, threads: int,
+    hessian: Array, column_order: Array, lower: Array, rows: Array, keep: Array, sign: Array, scale: Array,
+    mixed: Array, above: Array, below: Array, *, damping: float, threads: int,
 ) -> Arrays:  # fmt: skip
     """Give the `codes` of rows on a grid, each column making up for those before it (methods.md 1.8)."""
     grid = LevelGrid((mixed, above, below), sign, scale, 8)
-    return {"codes": quantize_rows(Columns(column_order, damped, lower), rows, grid, keep)}
+    return {"codes": quantize_rows(Columns(hessian, damping, column_order, lower), rows, grid, keep)}
 
 
 def order_tasks(name: str, made: Factor, rows: Array, block: int) -> Iterator[Task]:
@@ -77,8 +77,9 @@ def order_tasks(name: str, made: Factor, rows: Array, block: int) -> Iterator[Ta
 
 def refit_tasks(name: str, made: Factor, rows: Array, keep: Array) -> Iterator[Task]:
     """Give the tasks that make up for a mask."""
+    damped = made.damped
     for cut in blocks(len(rows)):
-        arrays = {"damped": made.damped, "rows": rows[cut], "keep": keep[cut]}
+        arrays = {"damped": damped, "rows": rows[cut], "keep": keep[cut]}
         yield Task(f"{name} rows {cut.start}..", refit_block, arrays, {}, _solving(keep[cut]))
 
 
@@ -88,11 +89,11 @@ def level_tasks(name: str, made: Factor, rows: Array, keep: Array, grid: LevelGr
     tables = dict(zip(("mixed", "above", "below"), grid.levels, strict=True))
     for cut in blocks(len(rows)):
         arrays = {
-            "column_order": ready.order, "damped": ready.damped, "lower": ready.lower,
+            "hessian": ready.hessian, "column_order": ready.order, "lower": ready.lower,
             "rows": rows[cut], "keep": keep[cut], "sign": grid.sign[cut], "scale": grid.scale[cut], **tables,
         }  # fmt: skip
         cost = _solving(keep[cut]) + rows[cut].size * rows.shape[1] * 8
-        yield Task(f"{name} rows {cut.start}..", level_block, arrays, {}, cost)
+        yield Task(f"{name} rows {cut.start}..", level_block, arrays, {"damping": ready.damping}, cost)
 
 
 def _solving(keep: Array) -> float:
