@@ -157,6 +157,17 @@ def sbc_keep_solve(
 def sbc_solves_pruned(kept: int, pruned: int) -> bool:
     """Say whether a row is solved over what it loses, given the inverse."""
 
+def sbc_response_hessian(
+    *,
+    given: NDArray[np.uint8] | NDArray[np.float32],
+    a_mem: float,
+    a_syn: float,
+    gain: float,
+    into: NDArray[np.float64],
+    threads: int,
+) -> None:
+    """Add the upper triangle of (MX)^T (MX)."""
+
 def sbc_spike_hessian(
     *,
     given: NDArray[np.uint8] | NDArray[np.float32],

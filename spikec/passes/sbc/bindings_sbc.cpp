@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <optional>
+#include <vector>
 
 #include "order.hpp"
 #include "solve.hpp"
@@ -66,7 +67,22 @@ void bound_spikes(const In<Value, 1> &given, const In<float, 1> &z, const In<std
             throw nb::value_error("an entry is not in the data");
     }
     const nb::gil_scoped_release release;
-    spike_hessian({given.data(), z.data(), rows.data(), columns.data(), into.data(), count, size}, threads);
+    spike_hessian({given.data(), z.data(), rows.data(), columns.data(), into.data(), count, size, 0, 0, 0, 1},
+                  threads);
+}
+
+template <typename Value>
+void bound_responses(const In<Value, 3> &given, float a_mem, float a_syn, float gain, const Out<double, 2> &into,
+                     unsigned threads) {
+    const std::size_t steps = given.shape(1), count = given.shape(0) * steps, size = given.shape(2);
+    shaped(into, size, size);
+    std::vector<std::int64_t> rows, columns;
+    for (std::size_t n = 0; n < count; ++n) rows.push_back(static_cast<std::int64_t>(n * size));
+    for (std::size_t j = 0; j < size; ++j) columns.push_back(static_cast<std::int64_t>(j));
+    const nb::gil_scoped_release release;
+    spike_hessian({given.data(), nullptr, rows.data(), columns.data(), into.data(), count, size, steps, a_mem, a_syn,
+                   gain},
+                  threads);
 }
 
 }  // namespace
@@ -79,6 +95,10 @@ void bind_sbc(nb::module_ &m) {
           "threads"_a);
     m.def("sbc_solves_pruned", &solves_pruned, "kept"_a, "pruned"_a);
     m.def("sbc_spike_hessian", &bound_spikes<std::uint8_t>, nb::kw_only(), "given"_a, "z"_a, "rows"_a, "columns"_a,
+          "into"_a, "threads"_a);
+    m.def("sbc_response_hessian", &bound_responses<std::uint8_t>, nb::kw_only(), "given"_a, "a_mem"_a, "a_syn"_a,
+          "gain"_a, "into"_a, "threads"_a);
+    m.def("sbc_response_hessian", &bound_responses<float>, nb::kw_only(), "given"_a, "a_mem"_a, "a_syn"_a, "gain"_a,
           "into"_a, "threads"_a);
     m.def("sbc_spike_hessian", &bound_spikes<float>, nb::kw_only(), "given"_a, "z"_a, "rows"_a, "columns"_a, "into"_a,
           "threads"_a);

@@ -86,18 +86,28 @@ def spike_hessian(
     if spikes.size != z.size:
         raise ValueError(f"{spikes.size} spikes and {z.size} filtered values")
     width = spikes.shape[-1] if spikes.ndim else 1
-    given: NDArray[np.uint8] | Floats
-    if spikes.dtype in (np.bool_, np.uint8):
-        given = np.ascontiguousarray(spikes).view(np.uint8)
-    else:
-        given = np.ascontiguousarray(spikes, np.float32)
     _spikecore.sbc_spike_hessian(
-        given=given.reshape(-1),
+        given=_values(spikes).reshape(-1),
         z=np.ascontiguousarray(z, np.float32).reshape(-1),
         rows=np.arange(0, spikes.size, width) if rows is None else np.ascontiguousarray(rows, np.int64),
         columns=np.arange(width) if columns is None else np.ascontiguousarray(columns, np.int64),
         into=into,
         threads=threads,
+    )
+
+
+def response_hessian(
+    spikes: Array, a_mem: float, a_syn: float, into: Doubles, gain: float = 1.0, threads: int = 0
+) -> None:
+    """Add the upper triangle of (MX)^T (MX) to `into` (d, d) for whole recordings X = `spikes` (N, T, d), mostly zeros.
+
+    M is the membrane u = a_syn u + gain x, v = a_mem v + u. Rows of M^T M X, made in float32 a few columns at a time
+    and never held as a whole, are added where X has a spike; the sums are as in `spike_hessian`.
+    """
+    if not into.flags.c_contiguous:
+        raise ValueError("the sum is not contiguous")
+    _spikecore.sbc_response_hessian(
+        given=_values(spikes), a_mem=a_mem, a_syn=a_syn, gain=gain, into=into, threads=threads
     )
 
 
@@ -112,3 +122,10 @@ def mirror(into: Doubles) -> None:
 
 def _threads(threads: int) -> int:
     return threads or os.cpu_count() or 1
+
+
+def _values(spikes: Array) -> NDArray[np.uint8] | Floats:
+    """Give spikes as bytes where they are, else as floats."""
+    if spikes.dtype in (np.bool_, np.uint8):
+        return np.ascontiguousarray(spikes).view(np.uint8)
+    return np.ascontiguousarray(spikes, np.float32)

@@ -63,27 +63,74 @@ SPIKEC_INLINE void add_any(const Piece &piece) {
         add_columns<true>(piece);
 }
 
-// Adds float sums to double ones from column `from` on, and begins anew.
-SPIKEC_INLINE void flush_any(float *sums, double *into, std::size_t from, std::size_t to) {
-    if (from == 0 && to == kWide) {
-        for (std::size_t c = 0; c < kWide; ++c) into[c] += static_cast<double>(sums[c]);
-    } else {
-        for (std::size_t c = from; c < to; ++c) into[c] += static_cast<double>(sums[c]);
-    }
+// Adds float sums to double ones, and begins anew.
+SPIKEC_INLINE void flush_any(float *__restrict sums, double *__restrict into) {
+    for (std::size_t c = 0; c < kWide; ++c) into[c] += static_cast<double>(sums[c]);
     std::fill(sums, sums + kWide, 0.0F);
 }
 
-struct Kernels {
-    void (*add)(const Piece &piece);
-    void (*flush)(float *sums, double *into, std::size_t from, std::size_t to);
+// Part of a recording: some steps by the columns of a panel.
+struct Filter {
+    std::size_t steps, width, stride;
+    float a_mem, a_syn, gain;
+    float *panel;  // (steps, 64), written
 };
 
-#define SPIKEC_VERSION(name, target)                                                               \
-    target void add_##name(const Piece &piece) { add_any(piece); }                                 \
-    target void flush_##name(float *sums, double *into, std::size_t from, std::size_t to) {        \
-        flush_any(sums, into, from, to);                                                           \
-    }                                                                                              \
-    constexpr Kernels k_##name{add_##name, flush_##name};
+SPIKEC_INLINE void widen(const std::uint8_t *from, Lanes *to) {
+    using Bytes = std::uint8_t __attribute__((vector_size(kLanes)));
+    Bytes bytes;
+    std::memcpy(&bytes, from, sizeof bytes);
+    *to = __builtin_convertvector(bytes, Lanes);
+}
+
+SPIKEC_INLINE void widen(const float *from, Lanes *to) { std::memcpy(to, from, sizeof *to); }
+
+// The columns of one step, zeros behind the last.
+template <typename Value>
+SPIKEC_INLINE void load(const Value *row, std::size_t width, Lanes *to) {
+    Value values[kWide] = {};
+    const bool whole = width == kWide;
+    if (!whole) std::memcpy(values, row, width * sizeof(Value));
+    for (std::size_t v = 0; v < kRegisters; ++v) widen((whole ? row : values) + v * kLanes, to + v);
+}
+
+// z = M^T M x: the membrane forward in time, then backward.
+template <typename Value>
+SPIKEC_INLINE void filter_any(const Value *given, const Filter &filter) {
+    Lanes *panel = reinterpret_cast<Lanes *>(filter.panel);
+    Lanes u[kRegisters] = {}, v[kRegisters] = {}, x[kRegisters];
+    for (std::size_t t = 0; t < filter.steps; ++t) {
+        __builtin_prefetch(given + (t + 16) * filter.stride);
+        load(given + t * filter.stride, filter.width, x);
+        for (std::size_t r = 0; r < kRegisters; ++r) {
+            u[r] = filter.a_syn * u[r] + filter.gain * x[r];
+            v[r] = filter.a_mem * v[r] + u[r];
+            panel[t * kRegisters + r] = v[r];
+        }
+    }
+    for (std::size_t r = 0; r < kRegisters; ++r) u[r] = v[r] = Lanes{};
+    for (std::size_t t = filter.steps; t-- > 0;) {
+        for (std::size_t r = 0; r < kRegisters; ++r) {
+            u[r] = filter.a_syn * u[r] + filter.gain * panel[t * kRegisters + r];
+            v[r] = filter.a_mem * v[r] + u[r];
+            panel[t * kRegisters + r] = v[r];
+        }
+    }
+}
+
+struct Kernels {
+    void (*bytes)(const std::uint8_t *given, const Filter &filter);
+    void (*floats)(const float *given, const Filter &filter);
+    void (*add)(const Piece &piece);
+    void (*flush)(float *sums, double *into);
+};
+
+#define SPIKEC_VERSION(name, target)                                                                                 \
+    target void bytes_##name(const std::uint8_t *given, const Filter &filter) { filter_any(given, filter); }         \
+    target void floats_##name(const float *given, const Filter &filter) { filter_any(given, filter); }               \
+    target void add_##name(const Piece &piece) { add_any(piece); }                                                   \
+    target void flush_##name(float *sums, double *into) { flush_any(sums, into); }                                   \
+    constexpr Kernels k_##name{bytes_##name, floats_##name, add_##name, flush_##name};
 
 SPIKEC_VERSION(plain, )
 #if defined(SPIKEC_X86)
@@ -217,48 +264,84 @@ private:
 
 class Sum {
 public:
-    explicit Sum(const SpikeTask &task) : task_(task), chunks_((task.count + kChunk - 1) / kChunk) {
+    explicit Sum(const SpikeTask &task) : task_(task) {
         for (std::size_t j = 0; j + 1 < task.size; ++j)
             if (task.columns[j + 1] != task.columns[j] + 1) contiguous_ = false;
+        const std::size_t steps = task.z == nullptr ? task.steps : 1;
+        unit_ = steps > kChunk ? steps : kChunk / steps * steps;
+        pieces_ = (unit_ + kChunk - 1) / kChunk;
+        chunks_.resize((task.count + unit_ - 1) / unit_ * pieces_);
     }
 
     void run(unsigned threads) {
         share(chunks_.size(), threads, [&]() {
             return [&, find = Finder(task_, contiguous_)](std::size_t chunk) mutable {
-                chunks_[chunk] = find(chunk * kChunk, end_of(chunk));
+                chunks_[chunk] = find(begin_of(chunk), end_of(chunk));
             };
         });
         const std::size_t panels = (task_.size + kWide - 1) / kWide;
         share(panels, threads, [&]() {
-            return [&, panel = Floats(kChunk * kWide), sums = Floats(panels * kWide * kWide)](std::size_t item) {
-                add(panels - 1 - item, panel.data(), sums.data());  // the longest first
+            return [&, panel = Floats(unit_ * kWide), sums = Floats(panels * kWide * kWide),
+                    whole = std::vector<double>(panels * kWide * kWide)](std::size_t item) mutable {
+                add(panels - 1 - item, panel.data(), sums.data(), whole.data());  // the longest first
             };
         });
     }
 
 private:
-    std::size_t end_of(std::size_t chunk) const { return std::min((chunk + 1) * kChunk, task_.count); }
+    // Rows go in units, which are whole recordings where there is a filter, and these in chunks of at most 128.
+    std::size_t unit_end(std::size_t unit) const { return std::min((unit + 1) * unit_, task_.count); }
+    std::size_t begin_of(std::size_t chunk) const {
+        return std::min(chunk / pieces_ * unit_ + chunk % pieces_ * kChunk, unit_end(chunk / pieces_));
+    }
+    std::size_t end_of(std::size_t chunk) const {
+        return std::min(begin_of(chunk) + kChunk, unit_end(chunk / pieces_));
+    }
 
-    // Adds one panel of columns over all chunks.
-    void add(std::size_t index, float *panel, float *sums) const {
+    // Adds one panel of columns over all rows.
+    void add(std::size_t index, float *panel, float *sums, double *whole) const {
         const std::size_t first = index * kWide, end = std::min(first + kWide, task_.size);
         std::fill(sums, sums + end * kWide, 0.0F);
+        std::fill(whole, whole + end * kWide, 0.0);
         std::size_t terms = 0;
         for (std::size_t chunk = 0; chunk < chunks_.size(); ++chunk) {
+            if (chunk % pieces_ == 0) take(chunk / pieces_, first, end, panel);
             const Spikes &spikes = chunks_[chunk];
             if (terms + spikes.most > kTerms) {
-                flush(first, end, sums);
+                flush(end, sums, whole);
                 terms = 0;
             }
             terms += spikes.most;
-            for (std::size_t n = chunk * kChunk; n < end_of(chunk); ++n)
-                take(n, first, end, panel + (n - chunk * kChunk) * kWide);
-            kernels_.add({panel, &spikes, end, sums});
+            kernels_.add({panel + chunk % pieces_ * kChunk * kWide, &spikes, end, sums});
         }
-        flush(first, end, sums);
+        flush(end, sums, whole);
+        for (std::size_t j = 0; j < end; ++j)
+            for (std::size_t c = std::max(first, j); c < end; ++c)
+                task_.into[j * task_.size + c] += whole[j * kWide + c - first];
     }
 
-    void take(std::size_t n, std::size_t first, std::size_t end, float *to) const {
+    void take(std::size_t unit, std::size_t first, std::size_t end, float *panel) const {
+        const std::size_t start = unit * unit_, stop = unit_end(unit);
+        for (std::size_t n = start; n < stop; n += task_.z == nullptr ? task_.steps : 1) {
+            float *to = panel + (n - start) * kWide;
+            if (task_.z == nullptr)
+                std::visit([&](const auto *given) { filter(given, n, first, end, to); }, task_.given);
+            else
+                copy(n, first, end, to);
+        }
+    }
+
+    template <typename Value>
+    void filter(const Value *given, std::size_t n, std::size_t first, std::size_t end, float *to) const {
+        const Filter filter{task_.steps, end - first, task_.size, task_.a_mem, task_.a_syn, task_.gain, to};
+        const Value *from = given + task_.rows[n] + task_.columns[first];
+        if constexpr (std::is_same_v<Value, std::uint8_t>)
+            kernels_.bytes(from, filter);
+        else
+            kernels_.floats(from, filter);
+    }
+
+    void copy(std::size_t n, std::size_t first, std::size_t end, float *to) const {
         const float *row = task_.z + task_.rows[n];
         if (contiguous_ && end - first == kWide) {
             const float *ahead = task_.z + task_.rows[std::min(n + kAhead, task_.count - 1)] + task_.columns[first];
@@ -270,15 +353,15 @@ private:
         std::fill(to + (end - first), to + kWide, 0.0F);
     }
 
-    void flush(std::size_t first, std::size_t end, float *sums) const {
-        for (std::size_t j = 0; j < end; ++j)
-            kernels_.flush(sums + j * kWide, task_.into + j * task_.size + first, j > first ? j - first : 0, end - first);
+    void flush(std::size_t end, float *sums, double *whole) const {
+        for (std::size_t j = 0; j < end; ++j) kernels_.flush(sums + j * kWide, whole + j * kWide);
     }
 
     static constexpr std::size_t kAhead = 16;
     const SpikeTask task_;
     const Kernels kernels_ = best_version(k_avx512, k_avx2, k_plain);
     bool contiguous_ = true;  // columns are neighbours in memory
+    std::size_t unit_ = 0, pieces_ = 0;
     std::vector<Spikes> chunks_;
 };
 

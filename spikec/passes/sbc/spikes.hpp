@@ -12,11 +12,13 @@ namespace spikecore::sbc {
 // padded image, which need not be written out.
 struct SpikeTask {
     std::variant<const std::uint8_t *, const float *> given;  // X, mostly zeros
-    const float *z;
+    const float *z;               // or null: then it is M^T M X, X being whole recordings of `steps` rows
     const std::int64_t *rows;     // (count)
     const std::int64_t *columns;  // (size)
     double *into;                 // (size, size), added to: the upper triangle with the diagonal
     std::size_t count, size;
+    std::size_t steps = 0;
+    float a_mem = 0, a_syn = 0, gain = 1;  // M: u = a_syn u + gain x, v = a_mem v + u
 };
 
 // Adds the upper triangle of X^T Z: sums of at most 256 terms are float, then they are double.

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from spikec.passes.sbc import kernels
+from spikec.passes.sbc.response import Response
 from tests.passes.sbc import plain
 
 
@@ -119,6 +120,22 @@ def test_the_hessian_of_spikes_is_the_dense_product(shape: tuple[int, int]) -> N
     again = start.copy()
     kernels.spike_hessian(spikes.astype(np.uint8), z, again, threads=3)
     assert np.array_equal(again, into)
+
+
+@pytest.mark.parametrize(("count", "steps", "size"), [(1, 1, 1), (9, 100, 70), (30, 7, 130), (2, 300, 64)])
+@pytest.mark.parametrize("response", [Response(0.5), Response(1.0), Response(0.9, 0.6, "add_decay"), Response()])
+def test_filtering_on_the_way_is_the_dense_product(count: int, steps: int, size: int, response: Response) -> None:
+    rng = np.random.default_rng(0)
+    gain = response.a_syn if response.order == "add_decay" else 1.0
+    for spikes in (rng.random((count, steps, size)) < 0.06, rng.integers(0, 12, (count, steps, size)) // 10):
+        z = response.filtered(spikes.astype(float)).reshape(-1, size)
+        exact = np.triu(z.T @ z)
+        into = np.zeros((size, size))
+        kernels.response_hessian(spikes, response.a_mem, response.a_syn, into, gain, threads=1)
+        np.testing.assert_allclose(into, exact, rtol=3e-6, atol=1e-6 * exact.max(initial=0))
+        again = np.zeros((size, size))
+        kernels.response_hessian(spikes, response.a_mem, response.a_syn, again, gain, threads=3)
+        assert np.array_equal(again, into)
 
 
 def test_the_windows_of_a_convolution_need_not_be_written_out() -> None:
