@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     from spikec.driver.api import run as run
     from spikec.driver.api import verify as verify
     from spikec.passes.sbc import SBC as SBC
+    from spikec.passes.sbc import SBCQuantize as SBCQuantize
     from spikec.runtime.events import bin_events as bin_events
 
 __version__ = "0.1.0"
 
 _WHERE = {
     "SBC": "spikec.passes.sbc",
+    "SBCQuantize": "spikec.passes.sbc",
     "Artifact": "spikec.compiler.artifact",
     "read": "spikec.compiler.artifact",
     "CompileError": "spikec.compiler.diagnostics",
@@ -44,6 +46,7 @@ __all__ = [
     "CompileError",
     "Diagnostic",
     "Graph",
+    "SBCQuantize",
     "__version__",
     "bin_events",
     "compile",

@@ -108,7 +108,9 @@ def _compile(made: argparse.ArgumentParser) -> None:
     _events(made)
     made.add_argument("-t", "--target", required=True, help="loihi2 or nir; `spikec targets` lists them")
     chosen = made.add_mutually_exclusive_group()
-    chosen.add_argument("-p", "--passes", default="", metavar="PIPELINE", help='such as "quantize{bits=6}"')
+    chosen.add_argument(
+        "-p", "--passes", default="", metavar="PIPELINE", help='such as "sbc{sparsity=0.9},quantize{bits=6}"'
+    )
     chosen.add_argument("-r", "--recipe", type=Path, metavar="FILE.toml", help="the pipeline as a TOML file")
     made.add_argument("--calibrate", metavar="DATA", help="samples to choose scales on and to measure with")
     made.add_argument("--labels", metavar="FILE", help="classes of the calibration samples")
@@ -126,6 +128,10 @@ def _compile(made: argparse.ArgumentParser) -> None:
         "--like", type=Path, metavar="DIR", help="keep the RTL of an overlay artifact: only its image is new"
     )
     made.add_argument("--print-ir", action="store_true", help="print the graph before and after every pass")
+    group = made.add_argument_group("long work (sbc, sbc-quantize); no result depends on these")
+    group.add_argument("--workers", type=count, default=0, metavar="N", help="processes that share it, by Ray")
+    group.add_argument("--cluster", default="", metavar="ADDRESS", help="of a Ray that runs already: auto, HOST:PORT")
+    group.add_argument("--resume", type=Path, metavar="DIR", help="keep what is finished here, and go on from it")
     group = made.add_argument_group("where the target cannot say what was trained")
     group.add_argument("--reset", choices=("error", "hard", "exact"), default="error", help="soft reset")
     group.add_argument(

@@ -41,6 +41,9 @@ def compile(
     progress: Progress | None = None,
     remark: Sink = ignore,
     watch: Callable[[Step], None] = lambda _: None,
+    workers: int = 0,
+    cluster: str = "",
+    resume: str | Path = "",
 ) -> Artifact:
     """Compile a trained network for a target.
 
@@ -65,6 +68,9 @@ def compile(
         progress: shows how far the work has come.
         remark: told about remarks and warnings.
         watch: sees the graph before and after every pass.
+        workers: processes that share long work, started here with Ray (0: this process); no result depends on it.
+        cluster: address of a Ray that runs already (`auto`, `host:port`), in place of one started here.
+        resume: a folder in which finished pieces of long work are kept, to go on from.
 
     Returns:
         An artifact: `.write(directory)` puts it on disk.
@@ -75,7 +81,9 @@ def compile(
     counts = readout == "counts"
     load = LoadOptions(example, time_axis, dt, "auto" if readout == "counts" else readout, weights, nir=dict(nir or {}))
     shown, given_up = progress or Quiet(), choices or Choices()
-    options = CompileOptions(load, calibrate, steps, seed, given_up, shown, remark, watch, memories, like, counts)
+    seen, built = (shown, remark, watch), (memories, like, counts)
+    work = (workers, cluster, str(resume))
+    options = CompileOptions(load, calibrate, steps, seed, given_up, *seen, *built, *work)
     return compile_model(model, target, passes, options)
 
 

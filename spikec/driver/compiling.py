@@ -43,8 +43,10 @@ class CompileOptions:
 
     calibrate: samples (N, T, *shape) with or without labels (`spikec.driver.data.calibration`). steps: for how many
     steps a static input is repeated. choices: what may be given up where the target cannot say it. watch: sees every
-    graph. memories: how an FPGA's are filled (None: baked). like: an overlay whose RTL is kept. counts: an FPGA sends
-    the spikes of each output over a sample. See LoadOptions for `load`.
+    counts: bool = False
+    workers: int = 0
+    cluster: str = ""
+    resume: str = ""
     """
 
     load: LoadOptions = field(default_factory=LoadOptions)
@@ -58,6 +60,9 @@ class CompileOptions:
     memories: Memories | None = None
     like: Artifact | str | Path | None = None
     counts: bool = False
+    workers: int = 0
+    cluster: str = ""
+    resume: str = ""
 
 
 def compile_model(model: Any, target: str, passes: str | Sequence[Pass], options: CompileOptions) -> Artifact:
@@ -81,7 +86,10 @@ def compile_model(model: Any, target: str, passes: str | Sequence[Pass], options
     loaded = load_model(model, load, remark=remark)
     data = _fitting(data, loaded, options)
     reports: list[Mapping[str, Any]] = []
-    context = Context(options.seed, data, way.description, measure.runner(), options.progress, remark, reports.append)
+    context = Context(
+        options.seed, data, way.description, measure.runner(), options.progress, remark, reports.append,
+        options.workers, options.cluster, options.resume,
+    )  # fmt: skip
     seen: dict[str, Graph] = {}
     graph, steps = _lower(loaded, way, own, context, options, seen)
     way = _measured(way, graph, data)
@@ -96,7 +104,7 @@ def compile_model(model: Any, target: str, passes: str | Sequence[Pass], options
         "passes": [describe(step) for step in steps],
         "choices": {name: getattr(options.choices, name) for name in Choices.__dataclass_fields__},
         "seed": options.seed,
-        "remarks": [*artifact.facts.get("remarks", []), *(_plain(finding) for finding in told)],
+        "remarks": [*artifact.facts.get("remarks", []), *(_plain(finding) for finding in told if _of_result(finding))],
     }
     if reports:
         facts["compression"] = [dict(report) for report in reports]
@@ -184,6 +192,11 @@ def _source_name(source: str) -> str:
     """Give the file's own name: an artifact holds no path of one machine."""
     head, colon, tail = source.partition(".py:")
     return f"{Path(head).name}{colon}{tail}" if colon else Path(source).name
+
+
+def _of_result(finding: Diagnostic) -> bool:
+    """Say whether a finding is about what was compiled, not about how the work was done on this machine."""
+    return not finding.code.startswith("work/")
 
 
 def _plain(finding: Diagnostic) -> dict[str, str]:

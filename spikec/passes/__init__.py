@@ -8,7 +8,7 @@ from spikec.passes.balance_delays import BalanceDelays
 from spikec.passes.fold import Fold
 from spikec.passes.lower import Lower
 from spikec.passes.quantize import Quantize
-from spikec.passes.sbc import SBC
+from spikec.passes.sbc import SBC, SBCQuantize
 
-ALL: dict[str, type[Any]] = {cls.name: cls for cls in (Fold, SBC, Lower, Quantize, BalanceDelays)}
+ALL: dict[str, type[Any]] = {cls.name: cls for cls in (Fold, SBC, SBCQuantize, Lower, Quantize, BalanceDelays)}
 """Every pass by the name that the command line knows."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from spikec.passes.sbc.quantizing import SBCQuantize
 from spikec.passes.sbc.sparsify import SBC
 
-__all__ = ["SBC"]
+__all__ = ["SBC", "SBCQuantize"]

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from spikec.compiler.target import Target
 from spikec.compiler.weights import Array, Dense, Fixed, Sign, Sparse, Weight, unwrapped
 from spikec.compiler.weights_grid import Grid
 from spikec.compiler.weights_nm import NM, rewrapped
@@ -28,6 +29,30 @@ def pruned_weight(like: Weight, stored: Array) -> Weight:
     else:
         made = Dense(values.astype(inner.decode().dtype))
     return rewrapped(like, made) if isinstance(like, NM) else Sparse(made)
+
+
+def quantized_weight(like: Weight, codes: Array, grid: LevelGrid, target: Target | None) -> Weight:
+    """Give codes (rows, columns) on a grid as weights: a Grid of floats, narrower integers of a Fixed.
+
+    Integers are written in as few bits as the target takes them in: the step of that width, and an exponent below the
+    old one where the levels are finer than the step and the target has such exponents. Otherwise they keep their width.
+    """
+    inner = unwrapped(like)
+    if not isinstance(inner, Fixed):
+        made: Fixed | Grid = grid.encoded(np.asarray(codes).reshape(like.shape), inner.decode().dtype)
+        return rewrapped(like, made)
+    values = np.rint(grid.decode(codes)).astype(np.int64).reshape(like.shape)
+    made = replace(inner, values=values)
+    full = inner.step << max(0, inner.width - max(2, grid.width))
+    finer = round(full / float(grid.scale[0])).bit_length() - 1 if grid.width > 1 else 0
+    least = 0 if target is None or len(like.shape) != 2 else target.exponents[0]
+    plain = isinstance(inner.exponent, int) and (target is None or target.even_mixed)
+    if plain and isinstance(inner.exponent, int) and (not finer or inner.exponent - finer >= least):
+        narrow = replace(
+            inner, values=values << finer, exponent=inner.exponent - finer, width=max(2, grid.width), step=full
+        )
+        made = narrow if narrow.bits < made.bits else made
+    return rewrapped(like, made)
 
 
 def levels_of(weight: Weight) -> LevelGrid | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from spikec.compiler.context import Context
-from spikec.compiler.diagnostics import Diagnostic, Findings, fail, remark
+from spikec.compiler.diagnostics import Diagnostic, Findings, remark
 from spikec.compiler.ir import Graph
 from spikec.compiler.ops import Linear
 from spikec.compiler.weights import Array
@@ -116,12 +116,9 @@ def _parted(planned: Sequence[Planned], bound: int) -> Iterator[list[Planned]]:
     yield now
 
 
-def check_target(bits: int | None, ctx: Context, graph: Graph, name: str) -> None:
-    """Refuse what the target cannot use.
-
-    Raises:
-        CompileError: the target's weights have fewer bits than was asked for.
-    """
-    if ctx.target is not None and bits is not None and bits > ctx.target.weight_bits:
+def check_target(bits: int, ctx: Context, graph: Graph, name: str, found: Findings) -> None:
+    """Refuse weights that are wider than the target's."""
+    if ctx.target is not None and bits > ctx.target.weight_bits:
         message = f"{ctx.target.name} has weights of {ctx.target.weight_bits} bits, not of {bits}"
-        raise fail(f"{name}/target", message, graph.name, f"ask for {ctx.target.weight_bits} bits or fewer")
+        help = f"ask for {ctx.target.weight_bits} bits or fewer"
+        found(Diagnostic(f"{name}/target", message, graph.name, help))
