@@ -155,6 +155,13 @@ def _run(made: argparse.ArgumentParser) -> None:
     made.add_argument("--align", action="store_true", help="remove the known latency")
     made.add_argument("-o", "--output", type=new_file, metavar="OUT.npz", help=RESULTS)
     made.add_argument("--timeout", type=seconds, default=600.0, metavar="SECONDS", help="limit for Lava (default 600)")
+    group = made.add_argument_group("what it looks like in an FPGA, cycle by cycle (--engine cycle)")
+    group.add_argument("--aer", type=new_file, metavar="FILE.csv", help="every push and pop of every queue")
+    group.add_argument(
+        "--vcd", type=new_file, metavar="FILE.vcd", help="the queues of one sample, for GTKWave or Surfer"
+    )
+    group.add_argument("--window", type=window, metavar="FROM:TO", help="cycles to draw (default: all of the sample's)")
+    group.add_argument("--sample", type=index, metavar="N", help="the sample to draw (default 0)")
 
 
 def _verify(made: argparse.ArgumentParser) -> None:
@@ -175,7 +182,7 @@ def _verify(made: argparse.ArgumentParser) -> None:
 def _report(made: argparse.ArgumentParser) -> None:
     made.add_argument("model", metavar="ARTIFACT", help="the folder of an FPGA artifact")
     _events(made)
-    made.add_argument("--input", required=True, metavar="DATA", help=DATA)
+    made.add_argument("--input", metavar="DATA", help=DATA)
     made.add_argument("--labels", metavar="FILE", help="classes, for accuracy")
     made.add_argument("--samples", type=count, metavar="N", help="use the first N samples")
     made.add_argument("--no-rtl", action="store_true", help="leave Verilator out")
@@ -208,6 +215,21 @@ def count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of 1 or more")
     return int(text)
+
+
+def index(text: str) -> int:
+    """Read a whole number of 0 or more."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of 0 or more")
+    return int(text)
+
+
+def window(text: str) -> tuple[int, int]:
+    """Read FROM:TO, two whole numbers, the second larger."""
+    start, colon, stop = text.partition(":")
+    if not (colon and start.isdecimal() and stop.isdecimal() and int(start) < int(stop)):
+        raise argparse.ArgumentTypeError(f"'{text}' is not FROM:TO, two cycles of which the second is later")
+    return int(start), int(stop)
 
 
 def sizes(text: str) -> tuple[int, ...]:

@@ -62,9 +62,11 @@ def run(words: Words, shown: Shown) -> int:
     """`spikec run`."""
     import numpy as np
 
+    from spikec.cli.fpga import watch_run, watchable
     from spikec.driver.data import check_labels
     from spikec.driver.running import RunOptions, run_model
 
+    watchable(words)
     inputs, labels = read_data(words, shown, words.input)
     trace = tuple(words.trace.split(",")) if isinstance(words.trace, str) else bool(words.trace)
     options = RunOptions(
@@ -93,6 +95,8 @@ def run(words: Words, shown: Shown) -> int:
     if words.output:
         outcome.save(words.output)
         shown.out.print(f"wrote {words.output}", markup=False)
+    if words.aer or words.vcd:
+        watch_run(words, shown, inputs)
     return 0
 
 
@@ -128,9 +132,11 @@ def report(words: Words, shown: Shown) -> int:
     """`spikec report`."""
     from spikec.cli.fpga import show_report
     from spikec.compiler import artifact as artifacts
-    from spikec.driver.fpga_report import measure_artifact
+    from spikec.driver.fpga_report import measure_artifact, no_input
 
     artifact = artifacts.read(words.model)
+    if not words.input:
+        raise no_input(artifact)
     inputs, labels = read_data(words, shown, words.input, words.samples)
     made = measure_artifact(artifact, inputs, labels, rtl=not words.no_rtl, remark=shown.remark)
     shown.unseen_remarks()

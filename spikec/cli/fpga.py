@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from spikec.cli.show import Shown
+
+if TYPE_CHECKING:
+    from spikec.compiler.weights import Array
 
 
 def show_fit(shown: Shown, facts: Mapping[str, Any]) -> None:
@@ -135,3 +139,32 @@ def _show_memories(shown: Shown, made: Mapping[str, Any]) -> None:
     shown.table("memories", ["core", "memory", ">bits a word", ">words read", ">written", ">Kb moved"], rows)
     queues = [(q["queue"], q["tokens"], f"{q['high']} of {q['depth']}") for q in made["queues"]]
     shown.table("queues", ["queue", ">tokens", ">most held"], queues)
+
+
+def watchable(words: argparse.Namespace) -> None:
+    """Refuse options of a trace that nothing would use."""
+    from spikec.compiler.diagnostics import Findings, fail
+
+    found = Findings()
+    if (words.aer or words.vcd) and words.engine != "cycle":
+        message = f"--aer and --vcd show what the spike-core simulator does; the engine is '{words.engine}'"
+        found(fail("run/not-cycle", message, help="add --engine cycle (of an artifact for an FPGA)").diagnostics[0])
+    if (words.window or words.sample is not None) and not words.vcd:
+        message = "--window and --sample say what --vcd draws, and it is not there"
+        found(fail("run/no-vcd", message, help="add --vcd FILE.vcd").diagnostics[0])
+    found.raise_errors()
+
+
+def watch_run(words: argparse.Namespace, shown: Shown, inputs: Array) -> None:
+    """Write the AER table and the VCD that were asked for."""
+    from spikec.compiler import artifact as artifacts
+    from spikec.driver.fpga_traces import write_aer, write_vcd
+
+    artifact = artifacts.read(words.model)
+    if words.aer:
+        count = write_aer(artifact, inputs, words.aer, steps=words.steps, progress=shown.progress())
+        shown.out.print(f"wrote {words.aer} ({count} events)", markup=False)
+    if words.vcd:
+        sample = words.sample or 0
+        start, stop = write_vcd(artifact, inputs, words.vcd, sample=sample, window=words.window, steps=words.steps)
+        shown.out.print(f"wrote {words.vcd} (cycles {start} to {stop} of sample {sample})", markup=False)

@@ -10,7 +10,7 @@ import numpy as np
 from spikec.compiler.artifact import Artifact
 from spikec.compiler.context import Quiet
 from spikec.compiler.cores import Design, EventCore
-from spikec.compiler.diagnostics import Sink, ignore
+from spikec.compiler.diagnostics import CompileError, Sink, fail, ignore
 from spikec.compiler.runner import Result
 from spikec.compiler.weights import Array
 from spikec.driver.data import to_array
@@ -78,6 +78,21 @@ def measure_artifact(
         classes = classify(Result({simulator.design.output: done.outputs}))
         made["right"] = int(np.count_nonzero(classes == to_array(labels).reshape(-1)))
     return made
+
+
+def no_input(artifact: Artifact) -> CompileError:
+    """Say what to give for a report: samples of the artifact's own shape.
+
+    Raises:
+        CompileError: it is no FPGA artifact, or it is damaged.
+    """
+    simulator = fpga_runner(artifact, "cycle")
+    shape = ", ".join(map(str, ("N", "T", *simulator.design.input_shape)))
+    help = (
+        f"--input FILE.npz with 'spikes' ({shape}), and 'labels' (N,) if you have them; event recordings with --bin, "
+        "--steps and --shape. What you calibrated with will do. Without samples, `spikec inspect` shows how it fits"
+    )
+    return fail("report/no-input", "a report is of a run on samples, and none were given", artifact.target, help)
 
 
 def _verdict(artifact: Artifact, given: Array, *, rtl: bool) -> dict[str, Any]:
