@@ -81,9 +81,9 @@ def compile(
     counts = readout == "counts"
     load = LoadOptions(example, time_axis, dt, "auto" if readout == "counts" else readout, weights, nir=dict(nir or {}))
     shown, given_up = progress or Quiet(), choices or Choices()
-    seen, built = (shown, remark, watch), (memories, like, counts)
     work = (workers, cluster, str(resume))
-    options = CompileOptions(load, calibrate, steps, seed, given_up, *seen, *built, *work)
+    seen = (shown, remark, watch)
+    options = CompileOptions(load, calibrate, steps, seed, given_up, *seen, memories, like, counts, *work)
     return compile_model(model, target, passes, options)
 
 
