@@ -114,6 +114,10 @@ class Adapter(ABC):
         """Refuse to read the membrane potential where it is not the op's (the spikes are)."""
         return None
 
+    def recurs(self, module: Any) -> bool:
+        """Say whether a neuron's module has a recurrent connection inside."""
+        return False
+
     def inner(self, module: Any, shape: Shape) -> Inner:
         """Give the connections inside a neuron's module. Raises ValueError where they have no op."""
         return Inner()

@@ -109,7 +109,7 @@ def _used_ports(folded: Folded, output: Term) -> dict[Leaf, set[Port]]:
         adapter = adapter_of(calls[0].module)
         if adapter is None or "spikes" not in calls[-1].outputs:
             continue
-        if not used[leaf] or adapter.inner(calls[0].module, _shape(calls[-1])).recurrent:
+        if not used[leaf] or adapter.recurs(calls[0].module):
             used[leaf].add("spikes")
     return used
 

@@ -106,7 +106,11 @@ def _misfit(kind: str, value: Value, layout: Layout | None) -> tuple[str, str]:
         return f"{kind} is given the time axis with everything else", NO_TIME
     shape = "(N * T, ...)" if layout.joined else "(T, N, ...)" if layout.axis == 0 else "(N, T, ...)"
     if isinstance(value, Sequence):
-        return f"{kind} takes {shape}, and is given time elsewhere", "move the axis of time to where it takes it"
+        axis = "joined" if layout.joined else str(layout.axis)
+        return f"{kind} takes {shape}, and is given time elsewhere", (
+            f"where the whole network takes {shape}: --time-axis {axis} "
+            f"(in Python: time_axis={axis if axis.isdigit() else repr(axis)}); else move the axis of time in forward"
+        )
     return f"{kind} takes all of time, {shape}, and is given one step", (
         "give it the whole sequence, or one step with an axis of time of size 1"
     )

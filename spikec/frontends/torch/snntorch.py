@@ -120,11 +120,15 @@ class SnnTorch(Adapter):
             dt=dt,
         )
 
+    def recurs(self, module: Any) -> bool:
+        """Say whether the class is RLeaky or RSynaptic."""
+        return "spk" in STATES[type(module).__name__]
+
     def inner(self, module: Any, shape: Shape) -> Inner:
         """Give the connection inside RLeaky and RSynaptic: dense, convolution, or one weight V a neuron."""
-        connection = getattr(module, "recurrent", None)
-        if connection is None:
+        if not self.recurs(module):
             return Inner()
+        connection = module.recurrent
         if is_layer(connection):
             made = layer_op(connection, shape, shape)
             return Inner(recurrent=() if made is None else (made,))
