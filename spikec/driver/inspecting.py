@@ -89,6 +89,8 @@ def health() -> list[Check]:
         _installed("nir", "pip install nir"),
         _installed("torch", "pip install 'spikec[torch]' for torch networks", optional=True),
         _installed("snntorch", "pip install snntorch for its networks", optional=True),
+        _installed("norse", "pip install --no-deps norse for its networks", optional=True),
+        _installed("sinabs", "pip install --no-deps sinabs pbr for its networks", optional=True),
         lava_status(),
     ]
 

@@ -121,3 +121,23 @@ def forward(module: nn.Module, time_axis: int = 0, part: int | None = None) -> C
         return np.asarray(np.swapaxes(tensor.numpy(), 0, 1))
 
     return run
+
+
+def layers_apart(
+    module: nn.Module, inputs: Array, time_axis: Any = 0, own: Callable[[Array], Array] | None = None
+) -> dict[str, int]:
+    """Give for each neuron layer, and the output, how many cells differ from the framework; each layer must spike."""
+    example = inputs if time_axis == "joined" else layout(inputs, time_axis)
+    graph = lower(module, example, time_axis=time_axis)
+    native = run_framework(module, inputs, graph, time_axis=time_axis)
+    if own is not None:
+        with torch.no_grad():
+            assert np.array_equal(native.spikes, own(inputs)), (
+                "the framework rung runs otherwise than the module itself"
+            )
+    made = Reference().run(graph, inputs, trace=True)
+    assert native.traces
+    for name, array in native.traces.items():
+        assert np.count_nonzero(array) > 20, f"{name} is silent"
+    apart = {name: int(np.count_nonzero(made.traces[name] != array)) for name, array in native.traces.items()}
+    return apart | {"output": int(np.count_nonzero(made.spikes != native.spikes))}

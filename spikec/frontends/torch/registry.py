@@ -11,6 +11,8 @@ from spikec.frontends.torch.adapter import Adapter, Refusal
 from spikec.frontends.torch.layers import is_layer, layer_op
 
 ADAPTERS = {
+    "norse": "spikec.frontends.torch.norse:Norse",
+    "sinabs": "spikec.frontends.torch.sinabs:Sinabs",
     "snntorch": "spikec.frontends.torch.snntorch:SnnTorch",
 }
 """By package: the module and class of its adapter."""

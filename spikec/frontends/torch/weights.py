@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from spikec.compiler.diagnostics import CompileError, Diagnostic, fail
+from spikec.frontends.torch.registry import owner_of
 
 OPTIONAL = ("threshold", "graded_spikes_factor", "reset_mechanism_val")
 """What newer versions of snnTorch keep in a state dict and older ones do not: the module's own values then hold."""
-STATES = ("mem", "syn", "spk")
-"""Hidden states, which some versions save; spikec starts from the initial state."""
 RESETS = ("subtract", "zero", "none")
 """What snnTorch's `reset_mechanism_val` counts through."""
 SAME_NETWORK = "build the network that they were saved from"
@@ -26,9 +25,9 @@ def load_weights(module: Any, weights: Path, *, unsafe: bool = False) -> None:
             differ.
     """
     state = _without_prefix(_state_of(_read(weights, unsafe), weights), set(module.state_dict()))
-    own = module.state_dict()
-    state = {key: value for key, value in state.items() if key in own or key.rpartition(".")[2] not in STATES}
-    found = _faults(own, state, weights)
+    own, hidden = module.state_dict(), _hidden_states(module)
+    state = {key: value for key, value in state.items() if key not in hidden}
+    found = _faults({key: value for key, value in own.items() if key not in hidden}, state, weights)
     if found:
         raise CompileError(found)
     try:
@@ -36,6 +35,12 @@ def load_weights(module: Any, weights: Path, *, unsafe: bool = False) -> None:
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
         raise fail("torch/load-weights", f"torch cannot load them: {reason}", str(weights), SAME_NETWORK) from error
+
+
+def _hidden_states(module: Any) -> set[str]:
+    """Give the keys of hidden states, which some versions save; spikec starts from the initial state."""
+    parts = ((path, owner_of(part)) for path, part in module.named_modules())
+    return {f"{path}.{name}".lstrip(".") for path, owner in parts if owner is not None for name in owner.transient}
 
 
 def _read(weights: Path, unsafe: bool) -> Any:
