@@ -140,6 +140,19 @@ def sbc_order(
 ) -> None:
     """Write the ordering losses (r, d) of rows under one inverse (d, d)."""
 
+def sbc_order_blocks(
+    *,
+    inverse: NDArray[np.float32],
+    rows: NDArray[np.float32],
+    alive: NDArray[np.uint8],
+    n: int,
+    m: int,
+    losses: NDArray[np.float32],
+    keep: NDArray[np.uint8],
+    threads: int,
+) -> None:
+    """Write the losses (r, d) of what goes, and what is kept: n of every m columns."""
+
 def sbc_order_thread_bytes(size: int, block: int) -> int:
     """Bytes that a thread of sbc_order holds besides the shared inverse."""
 

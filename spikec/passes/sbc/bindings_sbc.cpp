@@ -41,6 +41,19 @@ void bound_order(const In<float, 2> &inverse, const In<float, 2> &rows, const In
     order({inverse.data(), rows.data(), alive.data(), losses.data(), size, count, block}, threads);
 }
 
+void bound_blocks(const In<float, 2> &inverse, const In<float, 2> &rows, const In<std::uint8_t, 1> &alive,
+                  std::size_t n, std::size_t m, const Out<float, 2> &losses, const Out<std::uint8_t, 2> &keep,
+                  unsigned threads) {
+    const std::size_t size = alive.size(), count = rows.shape(0);
+    shaped(inverse, size, size);
+    shaped(rows, count, size);
+    shaped(losses, count, size);
+    shaped(keep, count, size);
+    if (m == 0 || n > m || size % m != 0) throw nb::value_error("the columns are not whole blocks of m that keep n");
+    const nb::gil_scoped_release release;
+    order({inverse.data(), rows.data(), alive.data(), losses.data(), size, count, 1, m, m - n, keep.data()}, threads);
+}
+
 void bound_solve(const In<double, 2> &damped, const std::optional<In<double, 2>> &inverse, const In<double, 2> &rows,
                  const In<std::uint8_t, 2> &keep, const Out<double, 2> &out, unsigned threads) {
     const std::size_t size = damped.shape(0), count = rows.shape(0);
@@ -90,6 +103,8 @@ void bound_responses(const In<Value, 3> &given, float a_mem, float a_syn, float 
 void bind_sbc(nb::module_ &m) {
     m.def("sbc_order", &bound_order, nb::kw_only(), "inverse"_a, "rows"_a, "alive"_a, "block"_a, "losses"_a,
           "threads"_a);
+    m.def("sbc_order_blocks", &bound_blocks, nb::kw_only(), "inverse"_a, "rows"_a, "alive"_a, "n"_a, "m"_a,
+          "losses"_a, "keep"_a, "threads"_a);
     m.def("sbc_order_thread_bytes", &order_thread_bytes, "size"_a, "block"_a);
     m.def("sbc_keep_solve", &bound_solve, nb::kw_only(), "damped"_a, "inverse"_a.none(), "rows"_a, "keep"_a, "out"_a,
           "threads"_a);

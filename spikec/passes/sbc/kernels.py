@@ -35,6 +35,29 @@ def order(inverse: Array, rows: Array, block: int, threads: int = 0, alive: Arra
     return losses
 
 
+def order_blocks(
+    inverse: Array, rows: Array, n: int, m: int, threads: int = 0, alive: Array | None = None
+) -> NDArray[np.bool_]:
+    """Give what N:M pruning keeps, (r, d): n of every m consecutive columns, by exact greedy OBS under that constraint.
+
+    As `order` with one column at a time, but a block that has lost m - n columns loses no more. Columns that are not
+    `alive` go first. ValueError where d is not a multiple of m.
+    """
+    size = inverse.shape[0]
+    keep = np.empty(rows.shape, np.uint8)
+    _spikecore.sbc_order_blocks(
+        inverse=np.ascontiguousarray(inverse, np.float32),
+        rows=np.ascontiguousarray(rows, np.float32),
+        alive=np.ones(size, np.uint8) if alive is None else np.ascontiguousarray(alive != 0).view(np.uint8),
+        n=n,
+        m=m,
+        losses=np.empty(rows.shape, np.float32),
+        keep=keep,
+        threads=threads,
+    )
+    return keep.view(np.bool_)
+
+
 def order_bytes(size: int, block: int = 1, threads: int = 0) -> int:
     """Bytes that `order` needs for d = `size` columns: the shared inverse and what each thread holds."""
     return 4 * size * size + _threads(threads) * _spikecore.sbc_order_thread_bytes(size, block)

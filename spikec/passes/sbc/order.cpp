@@ -78,6 +78,7 @@ public:
     void operator()(std::size_t index) {
         losses_ = task_.losses + index * task_.size;
         std::fill(losses_, losses_ + task_.size, 0.0F);
+        if (task_.group != 0) begin_groups(task_.keep + index * task_.size);
         begin(task_.rows + index * task_.size);
         while (left_ != 0) batch();
     }
@@ -88,7 +89,7 @@ private:
         scored_.clear();
         for (std::uint32_t j = 0; j < task_.size; ++j) {
             const float variance = task_.inverse[j * task_.size + j];
-            if (task_.alive[j] != 0) scored_.push_back({std::min(kMost, weights[j] * weights[j] / variance), j});
+            if (task_.alive[j] != 0 && !full(j)) scored_.push_back({std::min(kMost, weights[j] * weights[j] / variance), j});
         }
         std::sort(scored_.rbegin(), scored_.rend());
         left_ = scored_.size();
@@ -107,6 +108,39 @@ private:
         held_.assign(slots_, kNone);
     }
 
+    // Columns that are not alive are the first to go from their groups.
+    void begin_groups(std::uint8_t *keep) {
+        keep_ = keep;
+        std::fill(keep_, keep_ + task_.size, std::uint8_t{1});
+        gone_.assign(task_.size / task_.group, 0);
+        for (std::size_t j = 0; j < task_.size; ++j)
+            if (task_.alive[j] == 0 && !full(j)) leave(j);
+    }
+
+    bool full(std::size_t j) const { return task_.group != 0 && gone_[j / task_.group] == task_.most; }
+
+    void leave(std::size_t j) {
+        keep_[j] = 0;
+        ++gone_[j / task_.group];
+    }
+
+    // A column left its group; once enough have, the rest of it stays, and is not looked at any more.
+    void settle(std::uint32_t column) {
+        leave(column);
+        if (!full(column)) return;
+        for (std::size_t i = 0; i < end_; ++i) {
+            if (bar_[i] != 0 || ids_[i] / task_.group != column / task_.group) continue;
+            retire(i);
+            --left_;
+        }
+    }
+
+    void retire(std::size_t at) {
+        bar_[at] = kInfinity;
+        if (slot_of_[at] != kNone) held_[slot_of_[at]] = kNone;
+        slot_of_[at] = kNone;
+    }
+
     // Prunes the columns of the smallest scores; their losses are those scores.
     void batch() {
         kernels_.score(view_);
@@ -115,6 +149,8 @@ private:
             refill();
         for (const std::uint32_t at : chosen_) eliminate(at);
         left_ -= chosen_.size();
+        if (task_.group != 0)
+            for (const std::uint32_t at : chosen_) settle(ids_[at]);
         while (end_ - left_ >= kPanel) drop_panel();
     }
 
@@ -251,9 +287,7 @@ private:
                             coefficients_.data(), scale, view_.weights[at] * scale},
                            view_);
         ++pivots_;
-        bar_[at] = kInfinity;
-        held_[slot] = kNone;
-        slot_of_[at] = kNone;
+        retire(at);
     }
 
     // The live columns of the last panel take the places of pruned ones in the panels before it.
@@ -296,6 +330,8 @@ private:
     std::vector<float> coefficients_;
     std::vector<float *> rows_;
     float *losses_ = nullptr;
+    std::uint8_t *keep_ = nullptr;
+    std::vector<std::size_t> gone_;  // columns that each group has lost
     std::size_t left_ = 0, end_ = 0;  // live columns, and the places in use
     std::size_t pivots_ = 0;          // rows of the factor
     std::size_t base_ = 0;            // rows that have been applied to the candidates

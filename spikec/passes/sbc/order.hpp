@@ -13,6 +13,8 @@ struct OrderTask {
     const std::uint8_t *alive;  // (size), 0 for a column that has no loss
     float *losses;              // (count, size), written
     std::size_t size, count, block;
+    std::size_t group = 0, most = 0;  // of every `group` neighbouring columns at most `most` go; 0: any may go
+    std::uint8_t *keep = nullptr;     // (count, size), written if there are groups; `size` is a multiple of them
 };
 
 // Writes the loss of each weight, w_p^2 / G_pp at the start of its batch; each row by itself, any number of threads.

@@ -34,6 +34,20 @@ def order(inverse: Array, row: Array, block: int) -> Array:
     return losses
 
 
+def order_blocks(inverse: Array, row: Array, n: int, m: int) -> NDArray[np.bool_]:
+    """Give what exact greedy elimination keeps if each block of m columns keeps n."""
+    g, w = inverse.copy(), row.copy()
+    keep = np.ones(len(row), bool)
+    for _ in range(len(row) // m * (m - n)):
+        open_blocks = np.repeat(keep.reshape(-1, m).sum(axis=1) > n, m)
+        left = np.flatnonzero(keep & open_blocks)
+        p = left[np.argmin(w[left] ** 2 / np.diag(g)[left])]
+        w = w - g[:, p] * w[p] / g[p, p]
+        g = g - np.outer(g[:, p], g[p]) / g[p, p]
+        keep[p] = False
+    return keep
+
+
 def compensate(inverse: Array, row: Array, keep: NDArray[np.bool_]) -> Array:
     """Give a row without its pruned weights: w - G_:P (G_PP)^-1 w_P (methods.md 1.7)."""
     gone = ~keep

@@ -67,6 +67,24 @@ def test_dead_columns_have_no_loss_and_do_not_touch_the_others() -> None:
     assert not kernels.order(np.eye(3), np.ones((2, 3)), 1, alive=np.zeros(3, bool)).any()
 
 
+@pytest.mark.parametrize(("n", "m"), [(2, 4), (1, 4), (4, 8), (0, 4), (4, 4), (1, 16)])
+def test_blocks_keep_n_of_m_by_greedy_elimination(n: int, m: int) -> None:
+    for size in (m, 128, 240):
+        _, inverse, rows = plain.problem(n + size, size, 3)
+        keep = kernels.order_blocks(inverse, rows, n, m, threads=1)
+        assert (keep.reshape(3, -1, m).sum(axis=2) == n).all()
+        assert np.array_equal(keep, np.array([plain.order_blocks(inverse, row, n, m) for row in rows]))
+        assert np.array_equal(keep, kernels.order_blocks(inverse, rows, n, m, threads=3))
+
+
+def test_dead_columns_are_the_first_of_their_block_to_go() -> None:
+    alive = np.array([1, 0, 1, 0, 0, 0, 0, 1], bool)
+    keep = kernels.order_blocks(np.eye(8), np.arange(8, 0, -1)[None], 1, 4, alive=alive)
+    assert np.array_equal(keep, np.array([[1, 0, 0, 0, 0, 0, 0, 1]], bool))
+    with pytest.raises(ValueError, match="whole blocks"):
+        kernels.order_blocks(np.eye(6), np.ones((1, 6)), 2, 4)
+
+
 def test_a_damped_singular_hessian_never_gives_nan() -> None:
     rng = np.random.default_rng(0)
     few = (rng.random((3, 120)) < 0.3).astype(float)
