@@ -18,7 +18,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # the cells are the tests' own
 
-from tests.frontends.cells import CELLS, Cell, count  # noqa: E402 - it stands beside this folder
+from tests.frontends.cells import CELLS, Cell, count, installed  # noqa: E402 - it stands beside this folder
 
 QUICK = os.environ.get("QUICK", "") not in ("", "0")
 SAMPLES = 4 if QUICK else 64  # of 60 steps of 32 neurons: 122,880 cells
@@ -30,7 +30,7 @@ def main() -> None:
     if len(sys.argv) > 1:
         print(json.dumps(rows(sys.argv[1:])))
         return
-    made = rows([name for name in CELLS if _is_here(name)])
+    made = rows(installed())
     for place in sorted((ROOT / ".venv" / "frameworks").glob("*/.stamp")):
         made += _elsewhere(place.parent)
     show(made)
@@ -68,14 +68,6 @@ def show(made: list[dict[str, Any]]) -> None:
         )
     exact = sum(r["random"][2] + r["ties"][2] for r in made)
     print(f"{len(made)} classes and options; exact decays: {exact} cells differ")
-
-
-def _is_here(framework: str) -> bool:
-    try:
-        version(framework)
-    except ModuleNotFoundError:
-        return False
-    return True
 
 
 def _elsewhere(place: Path) -> list[dict[str, Any]]:

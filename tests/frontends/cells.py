@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
@@ -243,3 +244,16 @@ CELLS: dict[str, Callable[[], Iterator[Cell]]] = {
     "sinabs": sinabs_cells,
     "norse": norse_cells,
 }
+
+
+def installed() -> list[str]:
+    """Name the frameworks that this environment has."""
+    return [name for name in CELLS if _has(name)]
+
+
+def _has(framework: str) -> bool:
+    try:
+        version(framework)
+    except PackageNotFoundError:
+        return False
+    return True

@@ -1,12 +1,12 @@
-"""Every neuron class and option of snnTorch, sinabs and Norse: the float reference against the framework itself."""
+"""Every neuron class and option of the installed frameworks: the float reference against the framework itself."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.frontends.cells import CELLS, Cell, count
+from tests.frontends.cells import CELLS, Cell, count, installed
 
-ALL = [cell for cells in CELLS.values() for cell in cells()]
+ALL = [cell for name in installed() for cell in CELLS[name]()]
 LARGE = 64  # samples: 122,880 cells
 SMALL = 2
 
