@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -13,9 +14,11 @@ from spikec.compiler.ir import Graph
 from spikec.compiler.ops import Linear
 from spikec.compiler.weights import Array
 from spikec.passes.sbc.collect import Part, Way, collect, hessian_bytes, ways
+from spikec.passes.sbc.kept import kept
 from spikec.passes.sbc.kernels import order_bytes
 from spikec.passes.sbc.layers import Layer, find
 from spikec.passes.sbc.options import MIB, skipped
+from spikec.passes.work import Store
 
 HELD = 20
 """Bytes for each entry of a Hessian that is waiting: itself, damped, and the inverse."""
@@ -86,11 +89,18 @@ def held(one: Planned) -> int:
 
 
 def batches(
-    graph: Graph, planned: Sequence[Planned], inputs: Array | None, ctx: Context, memory: int, name: str
+    graph: Graph,
+    planned: Sequence[Planned],
+    inputs: Array | None,
+    ctx: Context,
+    memory: int,
+    name: str,
+    store: Store | None = None,
 ) -> Iterator[list[tuple[Planned, tuple[Part, ...]]]]:
     """Give the layers with their Hessians in batches, those of as many at a time as half the memory holds.
 
-    So one run of the dense network is the rule; more are remarked upon. Without inputs no Hessian is made.
+    So one run of the dense network is the rule; more are remarked upon. Without inputs no Hessian is made. Hessians
+    that a store holds are taken from there.
     """
     if inputs is None:
         yield [(one, ()) for one in planned]
@@ -101,7 +111,8 @@ def batches(
         ctx.remark(remark(f"{name}/runs", text, graph.name, f"{name}{{memory=...}} allows more"))
     for now in parted:
         left = max(memory * MIB // 8, memory * MIB - sum(map(held, now)))
-        made = collect(graph, [(one.layer, one.ways) for one in now], ctx, inputs, left)
+        these = [(one.layer, one.ways) for one in now]
+        made = kept(store, graph, these, inputs, left, partial(collect, graph, these, ctx, inputs, left))
         yield [(one, made.pop(one.layer.name)) for one in now]
 
 

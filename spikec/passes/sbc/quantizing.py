@@ -93,7 +93,7 @@ class SBCQuantize:
             refuse_large(plan, self.memory, self.name, 0)
         made: dict[str, _Done] = {}
         with working(ctx, self.workers, self.resume) as work:
-            for batch in batches(graph, plan, inputs, ctx, self.memory, self.name):
+            for batch in batches(graph, plan, inputs, ctx, self.memory, self.name, work.store):
                 jobs = [Job.of(one.layer, 0, parts, self.damping) for one, parts in batch]
                 for job, done in zip(jobs, self._quantized(jobs, grids, work), strict=True):
                     made[job.layer.name] = done

@@ -98,7 +98,7 @@ class SBC:
             refuse_large(plan, self.memory, self.name, 0)
         made: dict[str, Pruned] = {}
         with working(ctx, self.workers, self.resume) as work:
-            for batch in batches(graph, plan, inputs, ctx, self.memory, self.name):
+            for batch in batches(graph, plan, inputs, ctx, self.memory, self.name, work.store):
                 jobs = [Job.of(one.layer, number[one.layer.name], parts, self.damping) for one, parts in batch]
                 for job, pruned in zip(jobs, prune(jobs, self.how, work), strict=True):
                     made[job.layer.name] = pruned
