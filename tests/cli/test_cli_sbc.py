@@ -11,11 +11,12 @@ import pytest
 import spikec
 from spikec.cli import main
 from spikec.compiler.artifact import read
+from spikec.compiler.diagnostics import CompileError
 from spikec.compiler.fixed import FixedNeuron
 from spikec.compiler.ir import Graph, Node
 from spikec.compiler.ops import FixedSum, Input, Linear, Output
 from spikec.compiler.verify import verify
-from spikec.compiler.weights import Fixed, Sparse
+from spikec.compiler.weights import Dense, Fixed, Sparse
 from spikec.driver.load import COMPRESSED_FILE, TRAINED_FILE, compiled_graph
 from tests.passes.sbc.networks import spikes, two_layers
 
@@ -66,6 +67,22 @@ def test_from_the_command_line_to_every_target(target: str, pipeline: str, train
         assert rungs[below].agreement.differing == 0
     assert main(["inspect", str(folder)]) == 0
     assert "method sbc" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("empty", ["linear1", "linear3"])
+def test_a_layer_of_zeros_alone_compiles(target: str, empty: str, trained) -> None:
+    graph = spikec.load(trained[0])
+    zeros = Sparse(Dense(np.zeros(graph[empty].op.weight.shape, np.float32)))
+    graph = Graph(tuple(Node(n.name, Linear(zeros), n.inputs) if n.name == empty else n for n in graph))
+    x = spikes(0, 6, 10, 24)
+    if target == "loihi2:netx":  # the file format's own limit
+        with pytest.raises(CompileError, match="its weights are all 0"):
+            spikec.compile(graph, target, PIPELINES[2], calibrate=x)
+        return
+    artifact = spikec.compile(graph, target, PIPELINES[2], calibrate=x)
+    assert not any(r.failed or r.error for r in spikec.verify(artifact, inputs=x, lava=False, rtl=False))
+    assert not np.any(compiled_graph(artifact)[empty].op.weight.decode())
 
 
 def integers() -> Graph:

@@ -18,6 +18,7 @@ from spikec.passes.sbc.kept import kept
 from spikec.passes.sbc.kernels import order_bytes
 from spikec.passes.sbc.layers import Layer, find
 from spikec.passes.sbc.options import MIB, skipped
+from spikec.passes.sbc.prune import default_block
 from spikec.passes.work import Store
 
 HELD = 20
@@ -61,7 +62,7 @@ def planned(graph: Graph, layers: Sequence[Layer], name: str, ctx: Context, *, f
     return tuple(Planned(layer, ways(graph, layer, ctx, filtered=filtered)) for layer in layers)
 
 
-def refuse_large(planned: Sequence[Planned], memory: int, name: str, threads: int) -> None:
+def refuse_large(planned: Sequence[Planned], memory: int, name: str, block: int = 0) -> None:
     """Refuse layers whose Hessian cannot be worked on within `memory` MiB, all at once and before any work.
 
     Raises:
@@ -69,7 +70,7 @@ def refuse_large(planned: Sequence[Planned], memory: int, name: str, threads: in
     """
     found = Findings()
     for one in planned:
-        need = largest_need(one, threads)
+        need = largest_need(one, block)
         if need > memory * MIB:
             text = f"its {one.layer.columns} inputs need {-(-need // MIB)} MiB, and {memory} are allowed"
             help = f"allow them: {name}{{memory={-(-need // MIB)}}}, or leave it out: skip={one.layer.name}"
@@ -77,10 +78,11 @@ def refuse_large(planned: Sequence[Planned], memory: int, name: str, threads: in
     found.raise_errors()
 
 
-def largest_need(one: Planned, threads: int) -> int:
+def largest_need(one: Planned, block: int) -> int:
     """Give the bytes that a layer needs at its worst: what is held, and one Hessian being factorised or ordered."""
     size = one.layer.columns
-    return held(one) + max((AT_WORK - HELD) * size**2, order_bytes(size, threads) - 4 * size**2)
+    ordering = order_bytes(size, block or default_block(size)) - 4 * size**2  # the inverse is held
+    return held(one) + max((AT_WORK - HELD) * size**2, ordering)
 
 
 def held(one: Planned) -> int:

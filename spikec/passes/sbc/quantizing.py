@@ -90,7 +90,7 @@ class SBCQuantize:
         grids = choose_levels(graph, layers, Levels(self.bits, kind, self.search, self.scale), ctx.target)
         plan = planned(graph, layers, self.name, ctx, filtered=self.method != "obs")
         if inputs is not None:
-            refuse_large(plan, self.memory, self.name, 0)
+            refuse_large(plan, self.memory, self.name)
         made: dict[str, _Done] = {}
         with working(ctx, self.workers, self.resume) as work:
             for batch in batches(graph, plan, inputs, ctx, self.memory, self.name, work.store):

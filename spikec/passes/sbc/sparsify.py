@@ -95,7 +95,7 @@ class SBC:
         )
         plan = planned(graph, layers, self.name, ctx, filtered=self.method != "obs")
         if inputs is not None:
-            refuse_large(plan, self.memory, self.name, 0)
+            refuse_large(plan, self.memory, self.name, self.block)
         made: dict[str, Pruned] = {}
         with working(ctx, self.workers, self.resume) as work:
             for batch in batches(graph, plan, inputs, ctx, self.memory, self.name, work.store):

@@ -304,3 +304,21 @@ def test_without_data_magnitude_is_told_to_be_unmeasured() -> None:
     made = SBC(0.5, method="magnitude").run(two_layers(), ctx)
     assert [d.code for d in found] == ["sbc/not-measured", "sbc/layer", "sbc/layer"]
     assert sum(np.count_nonzero(m == 0) for m in matrices(made).values()) == (24 * 12 + 12 * 4) // 2
+
+
+def test_rows_count_in_units_of_their_thresholds() -> None:
+    """Weights and threshold of each neuron times a power of two: the same network, so the same mask."""
+    rng = np.random.default_rng(0)
+    weight, factor = dense(rng, 8, 16).values, 2.0 ** rng.integers(-3, 4, 8).astype(np.float32)
+    x = spikes(0, 8, 10, 16)
+    one, other = (
+        SBC(0.6).run(chain(Input((16,)), Linear(Dense(w)), LIF(0.5, th, reset="value")), context(x))
+        for w, th in ((weight, np.full(8, 0.5)), (weight * factor[:, None], 0.5 * factor.astype(float)))
+    )
+    values = [made["linear1"].op.weight.decode() for made in (one, other)]
+    np.testing.assert_array_equal(values[0] != 0, values[1] != 0)
+    np.testing.assert_allclose(values[0] * factor[:, None], values[1], rtol=1e-6)
+    gained = chain(Input((16,)), Linear(Dense(weight)), LIF(0.5, np.full(8, 0.5), g_in=factor.astype(float)))
+    scaled = chain(Input((16,)), Linear(Dense(weight * factor[:, None])), LIF(0.5, np.full(8, 0.5)))
+    masks = [SBC(0.6).run(g, context(x))["linear1"].op.weight.decode() != 0 for g in (gained, scaled)]
+    np.testing.assert_array_equal(*masks)
