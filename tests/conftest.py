@@ -7,8 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# No time limit a drawn example: on a busy machine it would fail tests at random.
+settings.register_profile("spikec", deadline=None)
+settings.load_profile("spikec")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
