@@ -58,7 +58,7 @@ def _model(made: argparse.ArgumentParser, what: str, *, counts: bool = False) ->
     made.add_argument(
         "model",
         metavar=what,
-        help=".nir, .net, .spk, an artifact's folder, or FILE.py:OBJECT that builds a torch module",
+        help=".nir, .onnx, .net, .spk, an artifact's folder, or FILE.py:OBJECT that builds a torch module",
     )
     group = made.add_argument_group("reading the model")
     group.add_argument("--weights", type=Path, metavar="FILE", help="state dict for FILE.py:OBJECT")
@@ -85,6 +85,13 @@ def _model(made: argparse.ArgumentParser, what: str, *, counts: bool = False) ->
         default=[],
         metavar="KEY=VALUE",
         help="what NIR leaves open: reset=subtract, dt=1e-4, ...",
+    )
+    group.add_argument(
+        "--onnx",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="what an ONNX file leaves open: percentile=99.9, balance=channel, calibrate=train.npz, states=IN:OUT, ...",
     )
     group.add_argument(
         "--net",

@@ -233,9 +233,9 @@ def load_options(words: Words, shown: Shown) -> LoadOptions:
         inputs, _ = read_data(words, shown, words.example, 2)
         static = axis is None and getattr(words, "steps", None) is not None
         example = as_network_input(inputs.astype("float32"), axis, static=static)
-    nir, net = _pairs(words.nir, "nir"), _pairs(words.net, "net")
+    nir, net, onnx = (_pairs(getattr(words, name), name) for name in ("nir", "net", "onnx"))
     readout: Any = "auto" if words.readout == "counts" else words.readout
-    return LoadOptions(example, axis, words.dt, readout, words.weights, words.unsafe_weights, nir, net)
+    return LoadOptions(example, axis, words.dt, readout, words.weights, words.unsafe_weights, nir, net, onnx)
 
 
 def read_data(words: Words, shown: Shown, path: str, samples: int | None = None) -> tuple[Array, Array | None]:

@@ -35,6 +35,7 @@ def compile(
     readout: Literal["auto", "spikes", "membrane", "counts"] = "auto",
     weights: str | Path | None = None,
     nir: Mapping[str, Any] | None = None,
+    onnx: Mapping[str, Any] | None = None,
     choices: Choices | None = None,
     memories: Memories | None = None,
     like: Artifact | str | Path | None = None,
@@ -48,7 +49,7 @@ def compile(
     """Compile a trained network for a target.
 
     Args:
-        model: a torch module, a Graph, a nir.NIRGraph, or a path (.nir, .net, .spk, FILE.py:OBJECT).
+        model: a torch module, a Graph, a nir.NIRGraph, or a path (.nir, .onnx, .net, .spk, FILE.py:OBJECT).
         target: `loihi2`, `loihi2:netx`, `nir`, or `fpga:BOARD`.
         passes: compression passes, as values or in text form (`"quantize{bits=6}"`).
         example: an input as the torch network takes it; taken from `calibrate` where not given.
@@ -62,6 +63,7 @@ def compile(
             output over a sample, not those of every step.
         weights: state dict for FILE.py:OBJECT.
         nir: what NIR leaves open, by name (`spikec.frontends.nir.NirOptions`).
+        onnx: what an ONNX file leaves open, by name (`spikec.frontends.onnx.OnnxOptions`).
         choices: what may be given up where the target cannot say it.
         memories: of an FPGA: `baked` into the bitstream, or `overlay`, loaded over the link (None: baked).
         like: an overlay artifact, or its folder, whose geometry and so whose RTL is kept: only `image.bin` is new.
@@ -79,7 +81,15 @@ def compile(
         CompileError: with every reason.
     """
     counts = readout == "counts"
-    load = LoadOptions(example, time_axis, dt, "auto" if readout == "counts" else readout, weights, nir=dict(nir or {}))
+    load = LoadOptions(
+        example,
+        time_axis,
+        dt,
+        "auto" if readout == "counts" else readout,
+        weights,
+        nir=dict(nir or {}),
+        onnx=dict(onnx or {}),
+    )
     shown, given_up = progress or Quiet(), choices or Choices()
     work = (workers, cluster, str(resume))
     seen = (shown, remark, watch)
@@ -112,7 +122,7 @@ def run(
         timeout: limit for Lava in seconds.
         progress: shows how far the work has come.
         remark: told about remarks and warnings.
-        load: how to read the model (`example`, `time_axis`, `dt`, `readout`, `weights`, `nir`).
+        load: how to read the model (`example`, `time_axis`, `dt`, `readout`, `weights`, `nir`, `onnx`).
 
     Returns:
         Spikes (N, T, *shape) and their counts, or membranes, and traces.
@@ -153,7 +163,7 @@ def verify(
         rtl: whether to run the RTL of an FPGA artifact in Verilator.
         progress: shows how far the work has come.
         remark: told about remarks and warnings.
-        load: how to read the model (`example`, `time_axis`, `dt`, `readout`, `weights`, `nir`).
+        load: how to read the model (`example`, `time_axis`, `dt`, `readout`, `weights`, `nir`, `onnx`).
 
     Returns:
         A report a rung; `failed` says that an exact rung differed, `error` why a rung could not be run.
@@ -172,7 +182,7 @@ def load(model: Any, *, remark: Sink = ignore, **options: Any) -> Graph:
     Args:
         model: anything that `compile` takes.
         remark: told about choices that were made.
-        options: how to read it (`example`, `time_axis`, `dt`, `readout`, `weights`, `nir`).
+        options: how to read it (`example`, `time_axis`, `dt`, `readout`, `weights`, `nir`, `onnx`).
 
     Raises:
         CompileError: it cannot be read.

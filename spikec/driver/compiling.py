@@ -83,6 +83,8 @@ def compile_model(model: Any, target: str, passes: str | Sequence[Pass], options
         options.remark(finding)
 
     load = options.load if data is None else with_example(options.load, data.inputs, options.steps)
+    if data is not None and load.samples is None:
+        load = replace(load, samples=data.inputs)
     loaded = load_model(model, load, remark=remark)
     data = _fitting(data, loaded, options)
     reports: list[Mapping[str, Any]] = []

@@ -21,12 +21,13 @@ from spikec.compiler.serialize import loads
 from spikec.compiler.verify import verify
 from spikec.compiler.weights import Array
 from spikec.driver.data import as_network_input
+from spikec.runtime.events import load_input
 
 GRAPH_FILE = "graph.spk"
 TRAINED_FILE = "trained.spk"
 COMPRESSED_FILE = "compressed.spk"
 QUANTIZED_FILE = "quantized.spk"
-KINDS = ".spk, .nir, .net, an artifact's directory, or FILE.py:OBJECT with --weights"
+KINDS = ".spk, .nir, .onnx, .net, an artifact's directory, or FILE.py:OBJECT with --weights"
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,9 @@ class LoadOptions:
 
     time_axis: axis of time in the network's own input: 0 for (T, N, *shape), 1 for (N, T, *shape), None where one call
     is one step or repeats a static input. dt: seconds a step. readout: what of the network's results is the output.
-    nir: what NIR leaves open, as `NirOptions` fields by name. net: arguments of the .net reader by name.
+    nir: what NIR leaves open, as `NirOptions` fields by name. net: arguments of the .net reader by name. onnx: what an
+    ONNX file leaves open, as `OnnxOptions` fields by name. samples: inputs (N, T, *shape) or (N, *shape) to balance the
+    thresholds of a converted ONNX network on, where `onnx` has none.
     """
 
     example: Any = None
@@ -46,6 +49,8 @@ class LoadOptions:
     unsafe_weights: bool = False
     nir: dict[str, Any] = field(default_factory=dict)
     net: dict[str, Any] = field(default_factory=dict)
+    onnx: dict[str, Any] = field(default_factory=dict)
+    samples: Any = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,6 +140,8 @@ def _load_path(text: str, options: LoadOptions, remark: Sink) -> Model:
         return Model(load_graph(path), text)
     if path.suffix == ".nir":
         return _load_nir(path, options, remark)
+    if path.suffix == ".onnx":
+        return _load_onnx(path, options, remark)
     if path.suffix == ".net":
         from spikec.frontends.netx import lower
 
@@ -154,6 +161,18 @@ def _load_nir(source: Any, options: LoadOptions, remark: Sink) -> Model:
     with _known_names("nir", NirOptions.__dataclass_fields__, options.nir):
         chosen = NirOptions(**options.nir)
     return Model(verify(lower(source, chosen, remark=remark)), str(source) if isinstance(source, Path) else "nir")
+
+
+def _load_onnx(path: Path, options: LoadOptions, remark: Sink) -> Model:
+    from spikec.frontends.onnx import OnnxOptions, lower
+
+    given = dict(options.onnx)
+    if isinstance(given.get("calibrate"), str | Path):
+        given["calibrate"] = load_input(str(given["calibrate"])).inputs
+    with _known_names("onnx", OnnxOptions.__dataclass_fields__, given):
+        chosen = OnnxOptions(**given)
+    graph = lower(path, chosen, readout=options.readout, samples=options.samples, remark=remark)
+    return Model(verify(graph), str(path))
 
 
 @contextmanager
