@@ -129,6 +129,12 @@ def cycle_network(
 ) -> CycleNetwork:
     """Join cores: sources, targets, depth, bits of group and payload of each link."""
 
+def sbc_versions() -> int:
+    """Count the versions of the inner loops that this processor runs: plain, AVX2 with FMA, AVX-512."""
+
+def sbc_use_version(most: int) -> None:
+    """Use no version above this from now on (1: plain; 3: all that the processor runs); for tests."""
+
 def sbc_order(
     *,
     inverse: NDArray[np.float32],
@@ -191,3 +197,6 @@ def sbc_spike_hessian(
     threads: int,
 ) -> None:
     """Add the upper triangle of X^T Z."""
+
+def sbc_mirror(*, into: NDArray[np.float64], threads: int) -> None:
+    """Copy the upper triangle to the lower one."""

@@ -9,6 +9,7 @@
 #include <optional>
 #include <vector>
 
+#include "lanes.hpp"
 #include "order.hpp"
 #include "solve.hpp"
 #include "spikes.hpp"
@@ -80,7 +81,7 @@ void bound_spikes(const In<Value, 1> &given, const In<float, 1> &z, const In<std
             throw nb::value_error("an entry is not in the data");
     }
     const nb::gil_scoped_release release;
-    spike_hessian({given.data(), z.data(), rows.data(), columns.data(), into.data(), count, size, 0, 0, 0, 1},
+    spike_hessian({given.data(), z.data(), rows.data(), columns.data(), into.data(), count, size, 1, 0, 0, 1},
                   threads);
 }
 
@@ -89,6 +90,7 @@ void bound_responses(const In<Value, 3> &given, float a_mem, float a_syn, float 
                      unsigned threads) {
     const std::size_t steps = given.shape(1), count = given.shape(0) * steps, size = given.shape(2);
     shaped(into, size, size);
+    if (steps == 0) return;
     std::vector<std::int64_t> rows, columns;
     for (std::size_t n = 0; n < count; ++n) rows.push_back(static_cast<std::int64_t>(n * size));
     for (std::size_t j = 0; j < size; ++j) columns.push_back(static_cast<std::int64_t>(j));
@@ -98,9 +100,17 @@ void bound_responses(const In<Value, 3> &given, float a_mem, float a_syn, float 
                   threads);
 }
 
+void bound_mirror(const Out<double, 2> &into, unsigned threads) {
+    shaped(into, into.shape(0), into.shape(0));
+    const nb::gil_scoped_release release;
+    mirror(into.data(), into.shape(0), threads);
+}
+
 }  // namespace
 
 void bind_sbc(nb::module_ &m) {
+    m.def("sbc_versions", []() { return best_known(); });
+    m.def("sbc_use_version", [](int most) { best_allowed = most; }, "most"_a);
     m.def("sbc_order", &bound_order, nb::kw_only(), "inverse"_a, "rows"_a, "alive"_a, "block"_a, "losses"_a,
           "threads"_a);
     m.def("sbc_order_blocks", &bound_blocks, nb::kw_only(), "inverse"_a, "rows"_a, "alive"_a, "n"_a, "m"_a,
@@ -115,6 +125,7 @@ void bind_sbc(nb::module_ &m) {
           "gain"_a, "into"_a, "threads"_a);
     m.def("sbc_response_hessian", &bound_responses<float>, nb::kw_only(), "given"_a, "a_mem"_a, "a_syn"_a, "gain"_a,
           "into"_a, "threads"_a);
+    m.def("sbc_mirror", &bound_mirror, nb::kw_only(), "into"_a, "threads"_a);
     m.def("sbc_spike_hessian", &bound_spikes<float>, nb::kw_only(), "given"_a, "z"_a, "rows"_a, "columns"_a, "into"_a,
           "threads"_a);
 }

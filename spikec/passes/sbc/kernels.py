@@ -98,7 +98,8 @@ def spike_hessian(
     """Add the upper triangle of X^T Z to `into` (d, d); X = `spikes` (n, d) is mostly zeros, Z (n, d).
 
     With Z = M^T M X of whole recordings this is (MX)^T (MX), which `mirror` makes whole. Spikes may be graded; bytes
-    (bool, uint8) are the quickest. Sums of at most 256 terms are float32, the rest is float64.
+    (bool, uint8) are the quickest. Sums over 512 rows are float32, in two halves; 16 of those are added in float32,
+    more in float64.
 
     With offsets `rows` (n,) and `columns` (d,), entry (i, j) of both matrices is element rows[i] + columns[j] of
     `spikes` and `z`, which are of one size then: so the windows of a convolution on a padded image need not be
@@ -134,13 +135,11 @@ def response_hessian(
     )
 
 
-def mirror(into: Doubles) -> None:
+def mirror(into: Doubles, threads: int = 0) -> None:
     """Copy the upper triangle of a matrix to the lower one, in place."""
-    for start in range(0, len(into), 256):  # blocks, so that no copy of the matrix is held
-        stop = start + 256
-        into[stop:, start:stop] = into[start:stop, stop:].T
-        block = into[start:stop, start:stop]
-        block[...] = np.triu(block) + np.triu(block, 1).T
+    if not into.flags.c_contiguous:
+        raise ValueError("the matrix is not contiguous")
+    _spikecore.sbc_mirror(into=into, threads=threads)
 
 
 def _threads(threads: int) -> int:

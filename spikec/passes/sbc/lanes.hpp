@@ -2,6 +2,8 @@
 
 // Sixteen floats that an inner loop works on at once, and how its versions for wider registers are named.
 
+#include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <new>
 
@@ -38,14 +40,21 @@ private:
     float *data_;
 };
 
-// Gives one of three versions of a thing: the best one that this processor runs.
-template <typename T>
-T best_version([[maybe_unused]] T avx512, [[maybe_unused]] T avx2, T plain) {
+// The versions of a loop, of which the best one that the processor runs is used; 3 at most, or less for a test.
+inline std::atomic<int> best_allowed{3};
+
+inline int best_known() {
 #if defined(SPIKEC_X86)
-    if (__builtin_cpu_supports("avx512f")) return avx512;
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return avx2;
+    if (__builtin_cpu_supports("avx512f")) return 3;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return 2;
 #endif
-    return plain;
+    return 1;
+}
+
+template <typename T>
+T best_version(T avx512, T avx2, T plain) {
+    const int best = std::min(best_allowed.load(), best_known());
+    return best == 3 ? avx512 : best == 2 ? avx2 : plain;
 }
 
 }  // namespace spikecore::sbc

@@ -1,5 +1,5 @@
-// The inner loops of the ordering. This file alone of the core lets multiply and add round once (-ffp-contract=fast,
-// CMakeLists.txt): losses are estimates in float anyway, and it is twice as fast.
+// The inner loops of the ordering. Of the core only this file and spike_kernels.cpp let multiply and add round once
+// (-ffp-contract=fast, CMakeLists.txt): losses are estimates in float anyway, and it is twice as fast.
 #include "order_kernels.hpp"
 
 #include <algorithm>

@@ -17,11 +17,15 @@ struct SpikeTask {
     const std::int64_t *columns;  // (size)
     double *into;                 // (size, size), added to: the upper triangle with the diagonal
     std::size_t count, size;
-    std::size_t steps = 0;
+    std::size_t steps = 1;
     float a_mem = 0, a_syn = 0, gain = 1;  // M: u = a_syn u + gain x, v = a_mem v + u
 };
 
-// Adds the upper triangle of X^T Z: sums of at most 256 terms are float, then they are double.
+// Adds the upper triangle of X^T Z: sums over at most 512 rows are float, in two halves; 16 of these are added as floats,
+// what is more as doubles.
 void spike_hessian(const SpikeTask &task, unsigned threads);
+
+// Copies the upper triangle of a matrix to the lower one, in place.
+void mirror(double *matrix, std::size_t size, unsigned threads);
 
 }  // namespace spikecore::sbc

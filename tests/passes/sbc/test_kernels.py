@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import _spikecore
 import numpy as np
 import pytest
 
 from spikec.passes.sbc import kernels
 from spikec.passes.sbc.response import Response
 from tests.passes.sbc import plain
+
+
+@pytest.fixture(params=["plain", "avx2", "avx512"])
+def version(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Let the kernels use one version of their inner loops."""
+    wanted = ["plain", "avx2", "avx512"].index(request.param) + 1
+    if wanted > _spikecore.sbc_versions():
+        pytest.skip(f"this processor has no {request.param}")
+    _spikecore.sbc_use_version(wanted)
+    yield
+    _spikecore.sbc_use_version(3)
 
 
 @pytest.mark.parametrize(("size", "block"), [(1, 1), (2, 1), (7, 3), (40, 1), (130, 1), (130, 9), (200, 64), (96, 200)])
@@ -21,6 +35,20 @@ def test_the_losses_are_those_of_block_elimination(size: int, block: int) -> Non
         keep = size // 3
         for mine, theirs in zip(losses, expected, strict=True):
             assert set(np.argsort(mine)[:keep]) == set(np.argsort(theirs)[:keep])
+
+
+@pytest.mark.usefixtures("version")
+def test_every_version_of_the_loops_orders_and_solves_alike() -> None:
+    damped, inverse, rows = plain.problem(2, 136, 2)
+    for block in (1, 9):
+        expected = np.array([plain.order(inverse, row, block) for row in rows])
+        losses = kernels.order(inverse, rows, block, 1)
+        np.testing.assert_allclose(losses, expected, rtol=2e-3, atol=1e-6 * expected.max())
+    keep = kernels.order_blocks(inverse, rows, 2, 4, 1)
+    assert np.array_equal(keep, np.array([plain.order_blocks(inverse, row, 2, 4) for row in rows]))
+    best = np.array([plain.compensate(inverse, row, mask) for row, mask in zip(rows, keep, strict=True)])
+    for known in (None, inverse):
+        np.testing.assert_allclose(kernels.keep_solve(damped, rows, keep, 1, known), best, atol=1e-10)
 
 
 def test_exact_greedy_losses_sum_to_the_error_of_pruning_everything() -> None:
@@ -124,7 +152,8 @@ def test_a_matrix_that_is_not_positive_definite_is_refused() -> None:
         kernels.keep_solve(-np.eye(3), np.ones((1, 3)), np.array([[True, True, False]]))
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (5, 3), (700, 70), (300, 257)])
+@pytest.mark.usefixtures("version")
+@pytest.mark.parametrize("shape", [(1, 1), (5, 3), (700, 70), (300, 257), (9000, 17)])
 def test_the_hessian_of_spikes_is_the_dense_product(shape: tuple[int, int]) -> None:
     rng = np.random.default_rng(0)
     spikes = (rng.random(shape) < 0.06) * rng.integers(1, 4, shape)
@@ -140,7 +169,8 @@ def test_the_hessian_of_spikes_is_the_dense_product(shape: tuple[int, int]) -> N
     assert np.array_equal(again, into)
 
 
-@pytest.mark.parametrize(("count", "steps", "size"), [(1, 1, 1), (9, 100, 70), (30, 7, 130), (2, 300, 64)])
+@pytest.mark.usefixtures("version")
+@pytest.mark.parametrize(("count", "steps", "size"), [(1, 1, 1), (9, 100, 70), (30, 7, 130), (2, 1100, 64)])
 @pytest.mark.parametrize("response", [Response(0.5), Response(1.0), Response(0.9, 0.6, "add_decay"), Response()])
 def test_filtering_on_the_way_is_the_dense_product(count: int, steps: int, size: int, response: Response) -> None:
     rng = np.random.default_rng(0)
@@ -156,6 +186,7 @@ def test_filtering_on_the_way_is_the_dense_product(count: int, steps: int, size:
         assert np.array_equal(again, into)
 
 
+@pytest.mark.usefixtures("version")
 def test_the_windows_of_a_convolution_need_not_be_written_out() -> None:
     rng = np.random.default_rng(0)
     channels, height, width, kernel, stride = 3, 9, 11, 3, 2
@@ -176,11 +207,39 @@ def test_the_windows_of_a_convolution_need_not_be_written_out() -> None:
         kernels.spike_hessian(image, z, into, rows=rows + 1, columns=columns)
 
 
-def test_mirror_makes_the_triangle_whole() -> None:
-    whole = np.random.default_rng(0).random((600, 600))
+@pytest.mark.usefixtures("version")
+def test_neighbouring_windows_are_found_together() -> None:
+    rng = np.random.default_rng(1)
+    for width, kernel in ((100, 5), (20, 3), (9, 9)):
+        line = (rng.random((7, 2, width)) < 0.1).astype(np.uint8) * rng.integers(1, 3, (7, 1, 1), np.uint8)
+        z = rng.random(line.shape, np.float32)
+        views = [np.lib.stride_tricks.sliding_window_view(a, kernel, 2).transpose(0, 2, 1, 3) for a in (line, z)]
+        x, filtered = (v.reshape(-1, 2 * kernel) for v in views)
+        rows = (np.arange(7)[:, None] * 2 * width + np.arange(width - kernel + 1)).reshape(-1)
+        columns = (np.arange(2)[:, None] * width + np.arange(kernel)).reshape(-1)
+        into = np.zeros((2 * kernel, 2 * kernel))
+        kernels.spike_hessian(line, z, into, rows=rows, columns=columns)
+        np.testing.assert_allclose(into, np.triu(x.T.astype(float) @ filtered), rtol=2e-6)
+
+
+def test_the_sum_of_many_spikes_is_near_the_exact_one() -> None:
+    for rate in (0.05, 0.3, 1.0):
+        spikes = np.random.default_rng(0).random((20, 1000, 30)) < rate
+        z = Response(0.9).filtered(spikes).reshape(-1, 30)
+        into = np.zeros((30, 30))
+        kernels.response_hessian(spikes, 0.9, 0, into)
+        np.testing.assert_allclose(into, np.triu(z.T @ z), rtol=1e-6)
+
+
+@pytest.mark.parametrize("size", [0, 1, 7, 64, 130, 601])
+def test_mirror_makes_the_triangle_whole(size: int) -> None:
+    whole = np.random.default_rng(0).random((size, size))
     whole += whole.T
     half = np.triu(whole)
-    kernels.mirror(half)
+    kernels.mirror(half, 1)
+    assert np.array_equal(half, whole)
+    half = np.triu(whole)
+    kernels.mirror(half, 3)
     assert np.array_equal(half, whole)
 
 
