@@ -86,7 +86,7 @@ void bound_spikes(const In<Value, 1> &given, const In<float, 1> &z, const In<std
 }
 
 template <typename Value>
-void bound_responses(const In<Value, 3> &given, float a_mem, float a_syn, float gain, const Out<double, 2> &into,
+void bound_responses(const In<Value, 3> &given, double a_mem, double a_syn, float gain, const Out<double, 2> &into,
                      unsigned threads) {
     const std::size_t steps = given.shape(1), count = given.shape(0) * steps, size = given.shape(2);
     shaped(into, size, size);

@@ -10,7 +10,7 @@ import numpy as np
 from spikec.compiler.ir import Shape
 from spikec.compiler.ops import Connection, Linear
 from spikec.compiler.weights import Array
-from spikec.passes.sbc.kernels import mirror, spike_hessian
+from spikec.passes.sbc.kernels import mirror, response_hessian, spike_hessian
 from spikec.passes.sbc.patches import Box, Windows, halves, positions
 from spikec.passes.sbc.response import Response, State
 
@@ -149,8 +149,13 @@ class HessianSum:
     def _spikes(self, x: Array, box: Box) -> None:
         """Add X^T (M^T M X) of whole samples."""
         given = self._arriving(x, box, 0, x.shape[1])
-        z = self.response.adjoint(self.response.filtered(given)).astype(np.float32)
         given = given if given.dtype in (np.bool_, np.uint8) else given.astype(np.float32)
+        if given.size == len(given) * given.shape[1] * self.windows.columns:  # one window, which is all there is
+            a_mem, a_syn, gain = self.response.recurrence
+            flat = given.reshape(*given.shape[:2], -1)
+            response_hessian(flat, a_mem, a_syn, self._sum[0], gain)
+            return
+        z = self.response.adjoint(self.response.filtered(given)).astype(np.float32)
         for group in range(self.windows.groups):
             first, column = self.windows.offsets(given.shape, group)
             spike_hessian(given, z, self._sum[group], rows=first, columns=column)

@@ -40,6 +40,13 @@ class Response:
         """Say whether it changes nothing."""
         return self.a_mem == 0 and (self.order == "none" or (self.order != "add_decay" and self.a_syn == 0))
 
+    @property
+    def recurrence(self) -> tuple[float, float, float]:
+        """Give (a_mem, a_syn, gain): M is u = a_syn u + gain x, v = a_mem v + u in every order."""
+        if self.order == "none":
+            return self.a_mem, 0.0, 1.0
+        return self.a_mem, self.a_syn, self.a_syn if self.order == "add_decay" else 1.0
+
     def kernel(self, steps: int) -> Array:
         """Give k[0], ..., k[steps - 1] (float64): what the membrane shows after one input of 1."""
         impulse = np.zeros((1, steps, 1))

@@ -80,14 +80,18 @@ struct Rows {
     }
 };
 
-// z = M^T M x: the membrane forward in time, then backward.
+// z = M^T M x: the membrane forward in time, then backward. What a float lacks of a decay near 1 would add up over the
+// steps: it is a term of its own.
 template <bool Current, typename Given>
 SPIKEC_INLINE void filter_as(const Given &given, const Filter filter) {
+    const float a_mem = static_cast<float>(filter.a_mem), less_mem = static_cast<float>(filter.a_mem - a_mem);
+    const float a_syn = static_cast<float>(filter.a_syn), less_syn = static_cast<float>(filter.a_syn - a_syn);
     Lanes u[kParts] = {}, v[kParts] = {}, x[kParts];
     const auto step = [&](Lanes *out) __attribute__((always_inline)) {
         for (std::size_t r = 0; r < kParts; ++r) {
-            u[r] = Current ? filter.a_syn * u[r] + filter.gain * x[r] : filter.gain * x[r];
-            v[r] = filter.a_mem * v[r] + u[r];
+            const Lanes arrived = filter.gain * x[r];
+            u[r] = Current ? a_syn * u[r] + (less_syn * u[r] + arrived) : arrived;
+            v[r] = a_mem * v[r] + (less_mem * v[r] + u[r]);
             *reinterpret_cast<Lanes *>(reinterpret_cast<float *>(out) + r * filter.part) = v[r];
         }
     };

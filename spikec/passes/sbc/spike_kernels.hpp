@@ -35,7 +35,8 @@ struct Piece {
 struct Filter {
     std::size_t steps;
     std::size_t stride, width;  // of what is given as values
-    float a_mem, a_syn, gain;   // u = a_syn u + gain x, v = a_mem v + u
+    double a_mem, a_syn;        // u = a_syn u + gain x, v = a_mem v + u
+    float gain;
     float *out;                 // written: step t of register r is at 16 t + r * part
     std::size_t part;
 };

@@ -191,16 +191,27 @@ void spike_hessian(const SpikeTask &task, unsigned threads) {
     if (task.count != 0 && task.size != 0) Sum(task).run(threads);
 }
 
+// Square by square, through a small one that stays in the nearest cache: both sides are whole lines of memory then.
 void mirror(double *matrix, std::size_t size, unsigned threads) {
-    constexpr std::size_t kTile = 8, kStrip = 64;
-    share((size + kStrip - 1) / kStrip, threads, [&]() {
-        return [&](std::size_t strip) {
-            const std::size_t first = strip * kStrip, last = std::min(first + kStrip, size);
-            for (std::size_t j = 0; j < last; j += kTile)  // of the rows that are read
-                for (std::size_t i = std::max(first, j); i < last; i += kTile)
-                    for (std::size_t row = i; row < std::min(i + kTile, last); ++row)
-                        for (std::size_t column = j; column < std::min({j + kTile, row, last}); ++column)
-                            matrix[row * size + column] = matrix[column * size + row];
+    constexpr std::size_t kSquare = 64, kApart = kSquare + 8, kLine = 8;
+    share((size + kSquare - 1) / kSquare, threads, [&]() {
+        return [&, square = std::vector<double>(kSquare * kApart)](std::size_t strip) mutable {
+            const std::size_t first = strip * kSquare, last = std::min(first + kSquare, size);
+            for (std::size_t left = 0; left < last; left += kSquare) {
+                const std::size_t right = std::min(left + kSquare, last);
+                for (std::size_t j = left; j < right; ++j) {
+                    const double *row = matrix + j * size, *next = matrix + std::min(j + kSquare, size - 1) * size;
+                    const double *target = matrix + std::min(first + j - left, last - 1) * size + left;
+                    for (std::size_t i = 0; i < last - first; i += kLine) {
+                        __builtin_prefetch(next + first + i);
+                        __builtin_prefetch(target + i, 1);
+                    }
+                    for (std::size_t i = first; i < last; ++i) square[(i - first) * kApart + j - left] = row[i];
+                }
+                for (std::size_t i = first; i < last; ++i)
+                    std::copy_n(square.data() + (i - first) * kApart, std::min(right, std::max(left, i)) - left,
+                                matrix + i * size + left);
+            }
         };
     });
 }

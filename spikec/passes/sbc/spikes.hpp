@@ -18,7 +18,8 @@ struct SpikeTask {
     double *into;                 // (size, size), added to: the upper triangle with the diagonal
     std::size_t count, size;
     std::size_t steps = 1;
-    float a_mem = 0, a_syn = 0, gain = 1;  // M: u = a_syn u + gain x, v = a_mem v + u
+    double a_mem = 0, a_syn = 0;  // M: u = a_syn u + gain x, v = a_mem v + u
+    float gain = 1;
 };
 
 // Adds the upper triangle of X^T Z: sums over at most 512 rows are float, in two halves; 16 of these are added as floats,

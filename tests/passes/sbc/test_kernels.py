@@ -223,11 +223,13 @@ def test_neighbouring_windows_are_found_together() -> None:
 
 
 def test_the_sum_of_many_spikes_is_near_the_exact_one() -> None:
-    for rate in (0.05, 0.3, 1.0):
-        spikes = np.random.default_rng(0).random((20, 1000, 30)) < rate
-        z = Response(0.9).filtered(spikes).reshape(-1, 30)
+    cases = ((0.05, 0.9, 0.0), (0.3, 0.9, 0.6), (1.0, 0.9, 0.0), (0.05, 0.9993, 0.0), (0.02, 0.9993, 0.997))
+    for rate, a_mem, a_syn in cases:
+        response = Response(a_mem, a_syn, "decay_add")
+        spikes = np.random.default_rng(0).random((10, 1000, 30)) < rate
+        z = response.filtered(spikes).reshape(-1, 30)
         into = np.zeros((30, 30))
-        kernels.response_hessian(spikes, 0.9, 0, into)
+        kernels.response_hessian(spikes, *response.recurrence[:2], into)
         np.testing.assert_allclose(into, np.triu(z.T @ z), rtol=1e-6)
 
 
