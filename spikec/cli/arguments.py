@@ -87,6 +87,12 @@ def _model(made: argparse.ArgumentParser, what: str, *, counts: bool = False) ->
         help="what NIR leaves open: reset=subtract, dt=1e-4, ...",
     )
     group.add_argument(
+        "--from",
+        dest="writer",
+        choices=("snntorch", "norse", "sinabs", "rockpool", "spikingjelly"),
+        help="the framework that exported the .nir: its known defects are put right; as --nir from=...",
+    )
+    group.add_argument(
         "--onnx",
         action="append",
         default=[],

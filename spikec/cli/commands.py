@@ -234,6 +234,8 @@ def load_options(words: Words, shown: Shown) -> LoadOptions:
         static = axis is None and getattr(words, "steps", None) is not None
         example = as_network_input(inputs.astype("float32"), axis, static=static)
     nir, net, onnx = (_pairs(getattr(words, name), name) for name in ("nir", "net", "onnx"))
+    if words.writer:
+        nir["from"] = words.writer
     readout: Any = "auto" if words.readout == "counts" else words.readout
     return LoadOptions(example, axis, words.dt, readout, words.weights, words.unsafe_weights, nir, net, onnx)
 

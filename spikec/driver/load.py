@@ -36,9 +36,9 @@ class LoadOptions:
 
     time_axis: axis of time in the network's own input: 0 for (T, N, *shape), 1 for (N, T, *shape), None where one call
     is one step or repeats a static input. dt: seconds a step. readout: what of the network's results is the output.
-    nir: what NIR leaves open, as `NirOptions` fields by name. net: arguments of the .net reader by name. onnx: what an
-    ONNX file leaves open, as `OnnxOptions` fields by name. samples: inputs (N, T, *shape) or (N, *shape) to balance the
-    thresholds of a converted ONNX network on, where `onnx` has none.
+    nir: what NIR leaves open, as `NirOptions` fields by name (`from` stands for `writer`). net: arguments of the .net
+    reader by name. onnx: what an ONNX file leaves open, as `OnnxOptions` fields by name. samples: inputs (N, T, *shape)
+    or (N, *shape) to balance the thresholds of a converted ONNX network on, where `onnx` has none.
     """
 
     example: Any = None
@@ -158,8 +158,9 @@ def _load_path(text: str, options: LoadOptions, remark: Sink) -> Model:
 def _load_nir(source: Any, options: LoadOptions, remark: Sink) -> Model:
     from spikec.frontends.nir import NirOptions, lower
 
-    with _known_names("nir", NirOptions.__dataclass_fields__, options.nir):
-        chosen = NirOptions(**options.nir)
+    given = {"writer" if name == "from" else name: value for name, value in options.nir.items()}
+    with _known_names("nir", NirOptions.__dataclass_fields__, given):
+        chosen = NirOptions(**given)
     return Model(verify(lower(source, chosen, remark=remark)), str(source) if isinstance(source, Path) else "nir")
 
 

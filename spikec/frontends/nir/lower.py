@@ -15,6 +15,7 @@ from spikec.frontends.nir import hdf5
 from spikec.frontends.nir.choices import overridden, remark_choices
 from spikec.frontends.nir.fields import Fields
 from spikec.frontends.nir.flat import Flat, flatten
+from spikec.frontends.nir.guess import remark_guess
 from spikec.frontends.nir.neurons import Reading
 from spikec.frontends.nir.ops import op_of
 from spikec.frontends.nir.options import NirOptions
@@ -22,6 +23,7 @@ from spikec.frontends.nir.own import Note, ordered, read_note, restore
 from spikec.frontends.nir.raw import RawGraph, from_object
 from spikec.frontends.nir.recurrence import recurrent_biases, start_late
 from spikec.frontends.nir.shapes import settle
+from spikec.frontends.nir.writers import as_trained, assume, corrected
 
 DEFAULTS = NirOptions()
 
@@ -41,8 +43,12 @@ def lower(path_or_graph: str | Path | Any, options: NirOptions = DEFAULTS, *, re
     raw = hdf5.read(path_or_graph) if isinstance(path_or_graph, str | Path) else from_object(path_or_graph)
     note = _believed(raw, options, remark)
     flat = flatten(raw, remark)
+    options = assume(options, flat)
+    if options.writer is None and not note.nodes:
+        remark_guess(flat, remark)
+    flat = corrected(flat, options, remark)
     how = Reading.of(options, note.dt)
-    nodes = _with_ports(_understood(flat, how), raw)
+    nodes = _with_ports(tuple(as_trained(node, flat, options) for node in _understood(flat, how)), raw)
     restored = restore({node.name: node for node in nodes}, flat.nodes, note, remark)
     known_order = ordered(restored, note)
     settled = settle(known_order or order(restored), flat.nodes, remark)

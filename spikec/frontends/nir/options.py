@@ -14,6 +14,7 @@ Integrator = Literal["step", "dt"]
 Reset = Literal["value", "subtract"]
 Spike = Literal["single", "multi"]
 Compare = Literal[">", ">="]
+Framework = Literal["snntorch", "norse", "sinabs", "rockpool", "spikingjelly"]
 Initial = Literal["zero", "leak", "reset"]
 
 DEFAULT_DT = 1e-4
@@ -35,6 +36,10 @@ class NirOptions:
     v_init: a membrane starts at `zero` (default), at v_leak (`leak`), or at v_reset (`reset`).
     syn_order: how a synaptic current decays (`decay_add`; see `spikec.compiler.neurons.Neuron`).
     recurrent_bias: the step from which the bias of a recurrent connection acts, 0 (default) or 1.
+    writer: the framework whose export this is (`from` on the command line and in `nir={"from": ...}`): its known
+        defects are put right and named, and its own defaults are taken (`spikec.frontends.nir.writers`).
+    reset_delay: snnTorch's, known to `from=snntorch` alone (true, its default).
+    norm_input: sinabs's, known to `from=sinabs` alone (true, its default).
     metadata: whether to believe what spikec itself wrote beside the plain nodes.
 
     Raises:
@@ -52,6 +57,9 @@ class NirOptions:
     v_init: Initial | None = None
     syn_order: SynapseOrder | None = None
     recurrent_bias: Literal[0, 1] | None = None
+    writer: Framework | None = None
+    reset_delay: bool | None = None
+    norm_input: bool | None = None
     metadata: bool = True
 
     def __post_init__(self) -> None:
@@ -61,6 +69,9 @@ class NirOptions:
             if value is not None and value not in known:
                 listed = ", ".join(str(k) for k in known)
                 raise fail("nir/bad-option", f"{name} cannot be {value!r}", "NirOptions", f"choose one of {listed}")
+        for name, owner in (("reset_delay", "snntorch"), ("norm_input", "sinabs")):
+            if getattr(self, name) is not None and self.writer != owner:
+                raise fail("nir/bad-option", f"{name} belongs to from={owner}", "NirOptions", f"add from={owner}")
         if self.dt is not None and not (isfinite(self.dt) and self.dt > 0):
             raise fail("nir/bad-option", f"dt cannot be {self.dt!r}", "NirOptions", "give seconds a step, above 0")
         if self.max_spikes < 0 or (self.v_min is not None and not isfinite(self.v_min)):
@@ -82,5 +93,8 @@ CHOICES = {
     "v_init": get_args(Initial),
     "syn_order": ("decay_add", "add_decay", "add_use_decay"),
     "recurrent_bias": (0, 1),
+    "writer": get_args(Framework),
+    "reset_delay": (True, False),
+    "norm_input": (True, False),
 }
 """The options that are one of several words."""

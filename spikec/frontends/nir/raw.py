@@ -51,6 +51,9 @@ def _node(node: Any, where: str) -> RawNode | RawGraph:
     kind = type(node).__name__
     if kind == "NIRGraph":
         return from_object(node, where)
+    if node is None:
+        message = "the exporter had no NIR node for this module, and left a hole in the graph"
+        raise fail("nir/lost-node", message, where, "compile the torch module itself, without NIR between")
     fields = {
         name: value for name, value in vars(node).items() if name not in ("input_type", "output_type", "metadata")
     }
