@@ -7,7 +7,10 @@ from typing import Any, Literal
 
 from spikec.compiler.diagnostics import Sink, fail, ignore
 from spikec.compiler.ir import Graph
+from spikec.compiler.ops import Input
 from spikec.compiler.verify import verify
+from spikec.frontends.onnx.ann import assembled, rectifiers, walked
+from spikec.frontends.onnx.balance import balanced, calibrated, thresholds
 from spikec.frontends.onnx.file import read
 from spikec.frontends.onnx.options import OnnxOptions
 from spikec.frontends.onnx.scan import from_scan
@@ -49,8 +52,20 @@ def lower(
         raise fail("onnx/no-input", "the network has no input", source.name, "export it with an example input")
     if is_step(source, options):
         return verify(lower_step(one_step(source, model), options, readout, remark))
-    help = "export one step of a spiking network, its states as inputs and outputs"
-    raise fail("onnx/no-neuron", "nothing in it makes spikes", source.name, help)
+    return verify(_converted(source, model, options, samples, remark))
+
+
+def _converted(source: Source, model: Any, options: OnnxOptions, samples: Any, tell: Sink) -> Graph:
+    """Convert an ordinary network to integrate-and-fire neurons."""
+    walk = walked(source, options, tell)
+    graph = assembled(walk, source, options)
+    tensors = {name: tensor for name, tensor in rectifiers(walk).items() if name in graph}
+    if not tensors:
+        help = "a network with ReLU is converted; a spiking one is exported as a step with its states"
+        raise fail("onnx/no-neuron", "nothing in it rectifies or makes spikes", source.name, help)
+    (node,) = graph.of(Input)
+    given = calibrated(samples, options, graph.shapes[node.name], source)
+    return balanced(graph, thresholds(graph, tensors, model, source, given, options), options, tell)
 
 
 def is_step(source: Source, options: OnnxOptions) -> bool:

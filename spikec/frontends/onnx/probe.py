@@ -30,7 +30,7 @@ def probe(walk: Walk, model: Any, source: Source, found: Sequence[Found], tell: 
         return  # ONNX's reference cannot run custom nodes
     given = _inputs(walk, source, found)
     try:
-        made = _run(model, given, [*source.outputs, *(s.tensor for s in walk.signals.values() if s.tensor)])
+        made = run_model(model, given, [*source.outputs, *(s.tensor for s in walk.signals.values() if s.tensor)])
     except Exception as error:  # whatever NumPy or the reference raise
         message = f"ONNX's own reference cannot run the file: {type(error).__name__}"
         tell(remark("onnx/not-run", message, source.name, "the neurons are recognised by algebra alone"))
@@ -68,7 +68,7 @@ def _inputs(walk: Walk, source: Source, found: Sequence[Found]) -> dict[str, Arr
     return given
 
 
-def _run(model: Any, given: Mapping[str, Array], wanted: Sequence[str]) -> dict[str, Array]:
+def run_model(model: Any, given: Mapping[str, Array], wanted: Sequence[str]) -> dict[str, Array]:
     """Run a copy of the model whose outputs are these tensors."""
     import onnx
     from onnx.reference import ReferenceEvaluator
