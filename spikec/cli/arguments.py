@@ -119,7 +119,7 @@ def _events(made: argparse.ArgumentParser) -> None:
 def _compile(made: argparse.ArgumentParser) -> None:
     _model(made, "MODEL", counts=True)
     _events(made)
-    made.add_argument("-t", "--target", required=True, help="loihi2 or nir; `spikec targets` lists them")
+    made.add_argument("-t", "--target", required=True, help="loihi2, nir, onnx, ...; `spikec targets` lists them")
     chosen = made.add_mutually_exclusive_group()
     chosen.add_argument(
         "-p", "--passes", default="", metavar="PIPELINE", help='such as "sbc{sparsity=0.9},quantize{bits=6}"'

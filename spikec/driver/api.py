@@ -50,7 +50,7 @@ def compile(
 
     Args:
         model: a torch module, a Graph, a nir.NIRGraph, or a path (.nir, .onnx, .net, .spk, FILE.py:OBJECT).
-        target: `loihi2`, `loihi2:netx`, `nir`, or `fpga:BOARD`.
+        target: `loihi2`, `loihi2:netx`, `nir`, `onnx`, or `fpga:BOARD`.
         passes: compression passes, as values or in text form (`"quantize{bits=6}"`).
         example: an input as the torch network takes it; taken from `calibrate` where not given.
         time_axis: axis of time in it: 0 (T, N, *shape), 1 (N, T, *shape), None (one step, or a static input),

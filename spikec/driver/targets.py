@@ -30,7 +30,7 @@ class Route:
 
 
 BOARDS = ("ulx3s-85f", "colorlight-i5", "orangecrab", "tang-nano-20k", "icebreaker", "arty-a7")
-NAMES = ("loihi2", "loihi2:netx", "nir", *(f"fpga:{board}" for board in BOARDS))
+NAMES = ("loihi2", "loihi2:netx", "nir", "onnx", *(f"fpga:{board}" for board in BOARDS))
 NETX_WORDS = (
     "Intel Loihi 2 in the integers that lava-dl's netx can say: coarser exponents and biases, always a .net file"
 )
@@ -75,6 +75,10 @@ def route(
         from spikec.backends.nir import NirBackend
 
         return Route(NirBackend(), (ALL["fold"](pools=False),), ())  # NIR has pools of its own
+    if target == "onnx":
+        from spikec.backends.onnx import OnnxBackend
+
+        return Route(OnnxBackend(), (), ())
     if target in NAMES:
         from spikec.backends.fpga.backend import FpgaBackend
         from spikec.backends.fpga.boards import BOARDS as KNOWN

@@ -144,6 +144,8 @@ def build_rungs(loaded: Model, artifact: Artifact | None, options: VerifyOptions
         rungs.append(_on_reference("compressed", compressed, "float reference"))
     if artifact is not None and artifact.target == "nir":
         return (*rungs, *_nir_rungs(artifact, options, rungs[-1].name))
+    if artifact is not None and artifact.target == "onnx":
+        return (*rungs, *_onnx_rungs(artifact, options, rungs[-1].name))
     fixed = loaded.graph if artifact is None else compiled_graph(artifact)
     if is_fixed(fixed):
         rungs.extend(_fixed_rungs(loaded.graph, fixed, artifact, options, rungs[-1].name if rungs else ""))
@@ -232,6 +234,19 @@ def _nir_rungs(artifact: Artifact, options: VerifyOptions, above: str) -> list[R
     return [
         _on_reference("NIR read back", ours, above),
         _on_reference("NIR as others read it", plain, above),
+    ]
+
+
+def _onnx_rungs(artifact: Artifact, options: VerifyOptions, above: str) -> list[Rung]:
+    """What our own reader makes of the file, and what onnxruntime does with it."""
+    from spikec.driver.onnxfile import read_back, step_of
+    from spikec.runtime.onnxstep import installed
+
+    graph, step = compiled_graph(artifact), step_of(artifact)
+    skipped = "" if installed() else "onnxruntime is not installed: pip install onnxruntime"
+    return [
+        _on_reference("ONNX read back", read_back(artifact, options.remark), above),
+        Rung("onnxruntime", lambda inputs: step.run(graph, inputs), above, skipped=skipped),
     ]
 
 

@@ -99,7 +99,8 @@ class Algebra:
             return constant(p.constant > 0 if strict else p.constant >= 0)
         if not p.variables():
             return self._of_steps_alone(p, strict)
-        term = min((t for t in p.terms if t != (frozenset(), NONE)), key=lambda t: (len(t[0]), t[1] == NONE, t[1]))
+        terms = [t for t in p.terms if t != (frozenset(), NONE)]
+        term = min(terms, key=lambda t: (not np.all(p.terms[t]), len(t[0]), t[1] == NONE, t[1]))
         if np.all(p.terms[term] < 0):
             return minus(constant(1.0), self.of(self._step(scaled(p, -1.0), not strict, term)))
         return self.of(self._step(p, strict, term))
@@ -224,7 +225,7 @@ def _alike(a: Value, b: Value, term: Term) -> bool:
         return False
     x, y = a.terms[term], b.terms[term]
     try:
-        ratio = y / x if np.all(x) else np.zeros(())
+        ratio = y / x if np.all(x) else np.ones(())
         return bool(np.all(ratio > 0)) and same(scaled(a, ratio), b)
     except ValueError:
         return False

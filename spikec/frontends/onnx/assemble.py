@@ -208,12 +208,13 @@ def _way_back(
 def _merged(nodes: tuple[Node, ...]) -> tuple[Node, ...]:
     """Join delays that stand one behind the other with no other reader."""
     by_name = {node.name: node for node in nodes}
+    place = {node.name: index for index, node in enumerate(nodes)}
     for node in nodes:
         before = by_name.get(node.inputs[0]) if len(node.inputs) == 1 else None
         if not isinstance(node.op, Delay) or before is None or not isinstance(before.op, Delay):
             continue
         readers = [other for other in by_name.values() if before.name in other.inputs]
-        if len(readers) == 1 and before.op.steps and node.op.steps and nodes.index(before) < nodes.index(node):
+        if len(readers) == 1 and before.op.steps and node.op.steps and place[before.name] < place[node.name]:
             op = Delay(int(node.op.steps) + int(before.op.steps))
             by_name[node.name] = replace(node, op=op, inputs=before.inputs)
             del by_name[before.name]

@@ -85,7 +85,7 @@ def recognise(algebra: Algebra, state: State, synapses: Iterable[State], seen: I
 
 
 def _started(op: Neuron, state: State) -> Neuron:
-    return replace(op, v_init=state.start) if np.any(state.start) else op
+    return replace(op, v_init=_number(state.start)) if np.any(state.start) else op
 
 
 def _own_steps(algebra: Algebra, state: State, i: State | None, seen: Iterable[Value]) -> list[int]:
@@ -172,8 +172,8 @@ def _spiking(
     inner = algebra.where(_inner(algebra, spike), dict.fromkeys(own, 0))
     late = inner.variables() == {state.number} and not same_direction(inner, quiet)
     ahead = algebra.of(state.number) if late else quiet
-    at = next((t for t in ahead.terms if t in inner.terms and t != PLAIN), None)
-    if at is None or not np.all(ahead.terms[at]):
+    at = next((t for t, f in ahead.terms.items() if t in inner.terms and t != PLAIN and np.all(f)), None)
+    if at is None:
         return
     ratio = inner.terms[at] / ahead.terms[at]
     if not np.all(ratio > 0):
@@ -181,7 +181,7 @@ def _spiking(
     threshold = ahead.constant - inner.constant / ratio
     op = replace(base, v_th=_number(threshold), cmp=">" if algebra.atoms[spike].strict else ">=")
     values, amounts = _resets(algebra, op, after, quiet, state, own, spike)
-    for whole in _counting(algebra, op, own):
+    for whole in _counting(algebra, op, state, own):
         yield replace(whole, reset="none", readout="spikes")
         for when in ("post", "next", "next_post"):
             for amount in amounts:
@@ -210,6 +210,7 @@ def _resets(
         lost = minus(quiet, fired)
         if lost.is_constant:
             amounts.append(_number(lost.constant))
+        amounts += [_number(f) for (_, n), f in lost.terms.items() if n != NONE and algebra.atoms[n].kind == "floor"]
         if fired.is_constant:
             values.append(_number(fired.constant))
         kept = minus(fired, minus(quiet, scaled(algebra.of(state.number), op.a_mem)))
@@ -218,20 +219,24 @@ def _resets(
     return _once(values), _once(amounts)
 
 
-def _counting(algebra: Algebra, op: Neuron, own: list[int]) -> Iterator[Neuron]:
-    """Give the neuron with one spike a step, and with several where floors stand in the update."""
-    yield op
-    if not any(atom.kind == "floor" for atom in algebra.atoms):
+def _counting(algebra: Algebra, op: Neuron, state: State, own: list[int]) -> Iterator[Neuron]:
+    """Give the neuron with one spike a step; with several, up to the bound that is compared, where it takes floors."""
+    atoms = algebra.atoms
+    floors = [n for n, a in enumerate(atoms) if a.kind == "floor" and a.inner and state.number in a.inner.variables()]
+    if not floors:
+        yield op
         return
-    yield replace(op, spike="multi")
+    bounds = []
     for step in own:
         inner = _inner(algebra, step)
-        floors = [n for n in inner.variables() if algebra.atoms[n].kind == "floor"]
-        for term, factor in inner.terms.items():
-            if floors and term[1] in floors and np.all(factor) and inner.constant.ndim == 0 and factor.ndim == 0:
-                most = float(np.rint(-inner.constant / factor))
-                if 1 <= most < 1 << 31:
-                    yield replace(op, spike="multi", max_spikes=int(most))
+        for term, factor in inner.terms.items() if inner.variables() <= set(floors) else ():
+            if term[1] in floors and np.all(factor) and inner.constant.ndim == 0 and factor.ndim == 0:
+                bounds.append(float(np.rint(-inner.constant / factor)))
+    for most in bounds:
+        if 1 <= most < 1 << 31:
+            yield replace(op, spike="multi", max_spikes=int(most))
+    if not bounds:
+        yield replace(op, spike="multi")
 
 
 def _coefficient(value: Value, number: int) -> Array:

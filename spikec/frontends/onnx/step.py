@@ -70,8 +70,8 @@ def lower_step(
     names = _named(walk, found)
     assembly = Assembly(walk, found, kept, names)
     wanted = _outputs(walk, step, pairs, options)
-    label = "output" if len(wanted) == 1 else "output."
-    outputs = [(label if len(wanted) == 1 else label + name, walk[name].value, name) for name in wanted]
+    own = bool(note_of(step.source))
+    outputs = [(name if own or len(wanted) > 1 else "output", walk[name].value, name) for name in wanted]
     graph = assembly.graph(outputs, step.source.name, membrane=readout == "membrane")
     _say_unused(walk, graph, names, tell)
     return graph
