@@ -91,6 +91,7 @@ def health() -> list[Check]:
         _installed("snntorch", "pip install snntorch for its networks", optional=True),
         _installed("norse", "pip install --no-deps norse for its networks", optional=True),
         _installed("sinabs", "pip install --no-deps sinabs pbr for its networks", optional=True),
+        _installed("onnx", "pip install 'spikec[onnx]' for .onnx files", optional=True),
         lava_status(),
     ]
 

@@ -158,6 +158,15 @@ def test_external_data_beside_the_model(tmp_path: Path) -> None:
     assert str(lower(path)) == plain
 
 
+def test_a_file_of_enormous_shapes_is_not_run(tmp_path: Path) -> None:
+    lines: list[Line] = [("Mul", "v half", "k"), ("Add", "k x", "u"), *FIRE, ("Sub", "u s", "v_out")]
+    huge = ("N", 1_000_000_000)
+    path = write(tmp_path / "a.onnx", lines, {"x": huge, "v": huge}, RESULTS, {"half": 0.5, "th": 1.0})
+    told: list[str] = []
+    lower(path, remark=lambda found: told.append(found.code))
+    assert "onnx/not-run" in told
+
+
 def test_local_functions_are_opened(tmp_path: Path) -> None:
     path = two_layers(tmp_path / "a.onnx")
     plain = lower(path)
