@@ -121,6 +121,11 @@ class EventCore:
         return max(self.groups + FIRE_TAIL, REUSE_FIRE + self.block - 1 + spread)
 
     @property
+    def multiplies(self) -> bool:
+        """Whether its decay needs a product: keeping all or nothing needs none."""
+        return self.decay == "multiply" and self.decay_constant not in (0, 4096)
+
+    @property
     def index_bits(self) -> int:
         """Bits of a position in a block."""
         return (self.block - 1).bit_length()

@@ -58,14 +58,16 @@ class RtlRunner:
         """Run the RTL; see CycleRunner.
 
         Raises:
-            CompileError: a tool is missing or fails, or the image is refused or takes other cycles than it must.
+            CompileError: a tool is missing or fails, the image is refused or takes other cycles than it must, or a
+                sample takes several times the cycles that it must (`fpga/rtl-hangs`).
         """
-        from spikec.runtime.rtl.run import Rtl
+        from spikec.runtime.rtl.run import Rtl, cycle_limit
 
         files = self.artifact.files
         rtl = {name[4:]: data.decode() for name, data in files.items() if name.startswith("rtl/")}
         memories = {name[4:]: data.decode() for name, data in files.items() if name.startswith("mem/")}
-        done = Rtl(self.design, rtl, memories, image=files[IMAGE]).run(inputs)
+        limit = cycle_limit(CycleSimulator(self.design).run(inputs))
+        done = Rtl(self.design, rtl, memories, limit=limit, image=files[IMAGE]).run(inputs)
         wanted = load_cycles(len(files[IMAGE]))
         for load in done.loads:
             if load.cycles != wanted:

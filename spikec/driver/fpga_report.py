@@ -9,7 +9,7 @@ import numpy as np
 
 from spikec.compiler.artifact import Artifact
 from spikec.compiler.context import Quiet
-from spikec.compiler.cores import Design, EventCore
+from spikec.compiler.cores import EventCore
 from spikec.compiler.diagnostics import CompileError, Sink, fail, ignore
 from spikec.compiler.runner import Result
 from spikec.compiler.weights import Array
@@ -20,18 +20,10 @@ from spikec.driver.measure import encoded
 from spikec.driver.running import ready
 from spikec.driver.verifying import spikes_of
 from spikec.runtime.cycle import CoreActivity, CycleResult
+from spikec.runtime.energy import energy_of
 from spikec.runtime.engine import Engine
 from spikec.runtime.ladder import Rung, classify, climb
 from spikec.runtime.reference import Reference
-
-MODEL = "Horowitz, ISSCC 2014: arithmetic and 8 KB memories at 45 nm, 0.9 V: a model, not your FPGA"
-ADD_PJ_PER_BIT = 0.1 / 32
-"""An integer addition of 32 bits takes 0.1 pJ."""
-MULTIPLY_PJ_PER_BIT2 = 3.1 / 32**2
-"""An integer multiplication of 32 by 32 bits takes 3.1 pJ."""
-MEMORY_PJ_PER_BIT = 10 / 64
-"""A read of 64 bits from 8 KB takes 10 pJ."""
-DECAY_BITS = 12
 
 
 def measure_artifact(
@@ -72,7 +64,7 @@ def measure_artifact(
             {"queue": use.queue.ends, "tokens": use.tokens, "high": use.high, "depth": use.queue.depth}
             for use in done.queues
         ],
-        "energy": energy(simulator.design, done),
+        "energy": _energy(done),
     }
     if labels is not None:
         classes = classify(Result({simulator.design.output: done.outputs}))
@@ -133,22 +125,13 @@ def _core(core: EventCore, did: CoreActivity) -> dict[str, Any]:
     }
 
 
-def energy(design: Design, done: CycleResult) -> dict[str, Any]:
-    """Give picojoules by the model: additions, decays, and bits moved in memories."""
-    adds = decays = 0.0
-    for core in design.cores:
-        did = done.activity[core.name]
-        fired = did.passes * core.groups * core.lanes
-        adds += (did.walking * core.lanes + 2 * fired) * core.sum_bits * ADD_PJ_PER_BIT
-        if core.decay == "multiply":
-            decays += fired * core.state_bits * DECAY_BITS * MULTIPLY_PJ_PER_BIT2
-    memory = sum(traffic.bits for traffic in done.memories) * MEMORY_PJ_PER_BIT
-    total = adds + decays + memory
-    samples = max(1, len(done.outputs))
+def _energy(done: CycleResult) -> dict[str, Any]:
+    """Give picojoules a sample by the model."""
+    spent, samples = energy_of(done), len(done.outputs)
     return {
-        "model": MODEL,
-        "additions_pj": adds / samples,
-        "decays_pj": decays / samples,
-        "memories_pj": memory / samples,
-        "total_pj": total / samples,
+        "model": spent.model,
+        "additions_pj": spent.additions / samples,
+        "decays_pj": spent.decays / samples,
+        "memories_pj": spent.memories / samples,
+        "total_pj": spent.total / samples,
     }

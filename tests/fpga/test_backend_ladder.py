@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -47,6 +48,17 @@ def test_random_networks_are_equal_in_every_layer(seed: int) -> None:
     assert np.array_equal(made.spikes, wanted.spikes)
     for layer in layers_of(graph):
         assert np.array_equal(made.traces[f"s/{layer.name}"], wanted.traces[f"s/{layer.name}"])
+
+
+def test_an_rtl_that_never_ends_is_one_diagnostic() -> None:
+    graph = float_mlp((8, 4))
+    given = spikes(graph, 2)
+    made = spikec.compile(graph, "fpga:colorlight-i5", calibrate=given)
+    rtl, deaf = made.files["rtl/snn_core.sv"], b"assign pop = 1'b0 && ready && some && !rst;"
+    broken = rtl.replace(b"assign pop = ready && some && !rst;", deaf)
+    assert broken != rtl
+    with pytest.raises(CompileError, match=r"fpga/rtl-hangs.* stream 0 did not end within 1\d{4} cycles"):
+        spikec.run(replace(made, files={**made.files, "rtl/snn_core.sv": broken}), given, engine="rtl")
 
 
 @pytest.mark.parametrize("structure", [None, (2, 4)])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,7 @@ from spikec.compiler.queues import queues
 from spikec.runtime.cycle import CycleResult, CycleSimulator
 from spikec.runtime.energy import energy_of
 from spikec.runtime.waves import aer_table, waves
-from tests.fpga.designs import random_design, random_spikes
+from tests.fpga.designs import Knobs, Style, random_design, random_spikes
 
 
 def traced(seed: int) -> CycleResult:
@@ -69,3 +71,29 @@ def test_energy_names_its_model_and_grows_with_activity() -> None:
     assert "not your FPGA" in some.model
     assert some.additions < more.additions
     assert some.total < more.total
+
+
+ONE = Knobs(
+    layers=(1,),
+    cores=(1,),
+    lanes=(4,),
+    structures=((1, 1),),
+    neurons=(8, 8),
+    inputs=(32, 32),
+    style=Style(16, "multiply", 400, ">", "subtract", "spikes"),
+)
+
+
+@pytest.mark.parametrize(("decay", "products"), [(400, 1), (0, 0), (4096, 0)])
+def test_energy_is_that_of_every_addition_product_and_bit_moved(decay: int, products: int) -> None:
+    assert ONE.style is not None
+    design = random_design(np.random.default_rng(5), replace(ONE, style=replace(ONE.style, decay_constant=decay)))
+    (core,) = design.cores
+    spent = energy_of(CycleSimulator(design).run(np.ones((1, 3, 32))))
+    # 3 steps of 32 spikes, 2 words of 4 lanes each; 3 passes and a silent one over 8 neurons of 16 bits.
+    words, fired, sum_bits = 3 * 32 * 2, 4 * 8, core.sum_bits
+    assert spent.additions == pytest.approx((words * 4 * sum_bits + fired * (32 + sum_bits)) * 0.1 / 32)
+    assert spent.decays == pytest.approx(products * fired * 13 * 16 * 3.1 / 32**2)
+    weights, membranes = words * 4 * core.weight_bits, 2 * (words + 4 * 2) * 4 * sum_bits
+    assert spent.memories == pytest.approx((weights + membranes + fired * (3 * 16 + core.bias_bits)) * 10 / 64)
+    assert spent.total == spent.additions + spent.decays + spent.memories

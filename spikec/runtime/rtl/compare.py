@@ -14,7 +14,7 @@ from spikec.compiler.queues import Queue, queues
 from spikec.compiler.weights import Array
 from spikec.runtime.cycle import CycleResult, CycleSimulator
 from spikec.runtime.rtl.loads import Loaded
-from spikec.runtime.rtl.run import Rtl, RtlResult, Window
+from spikec.runtime.rtl.run import Rtl, RtlResult, Window, cycle_limit
 
 MARGIN = 50
 """Cycles that a VCD window shows before and after the first difference."""
@@ -89,8 +89,7 @@ def verify_rtl(rtl: Rtl, inputs: Array, *, waves: Path | None = None) -> Verdict
     """
     simulator = CycleSimulator(rtl.design, batch=rtl.batch, gap=rtl.gap, period=rtl.period)
     simulated = simulator.run(inputs, trace=True)
-    limit = int(simulated.stream_cycles.max()) * 4 + 10_000
-    bounded = replace(rtl, limit=limit, keep=waves if waves is not None else rtl.keep)
+    bounded = replace(rtl, limit=cycle_limit(simulated), keep=waves if waves is not None else rtl.keep)
     try:
         done = bounded.run(inputs)
     except CompileError as error:

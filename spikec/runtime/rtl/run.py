@@ -19,7 +19,7 @@ from spikec.compiler.cores import Design
 from spikec.compiler.diagnostics import Findings, fail
 from spikec.compiler.queues import queues
 from spikec.compiler.weights import Array
-from spikec.runtime.cycle import physical_inputs, record_type
+from spikec.runtime.cycle import CycleResult, physical_inputs, record_type
 from spikec.runtime.rtl.build import build_model
 from spikec.runtime.rtl.loads import Load, Loaded, encode_loads
 
@@ -59,7 +59,8 @@ class Rtl:
     """A design's RTL and memory images, and how its samples follow one another (as in `CycleSimulator`).
 
     `image` is what an overlay loads before the first sample, one byte every `load_gap` cycles; it needs no `memories`.
-    `checked` compiles the assertions in; `optimise` is the level of the C++ compiler; `keep` a folder to run in.
+    `limit` are the cycles in which a stream must end (`cycle_limit`); `checked` compiles the assertions in; `optimise`
+    is the level of the C++ compiler; `keep` a folder to run in.
     """
 
     design: Design
@@ -149,6 +150,11 @@ class Rtl:
             yield Path(made)
 
 
+def cycle_limit(simulated: CycleResult) -> int:
+    """Give the cycles after which a stream of the RTL counts as one that never ends: far more than simulated."""
+    return int(simulated.stream_cycles.max()) * 4 + 10_000
+
+
 def check_memories(design: Design, memories: Mapping[str, str]) -> None:
     """Refuse memory images that are not there or have another number of words than their memory.
 
@@ -175,7 +181,9 @@ def _execute(command: list[str], folder: Path) -> dict[str, Any]:
         raise fail("fpga/rtl-failed", f"the RTL stopped: {told}", " ".join(command[:1]))
     told_last: dict[str, Any] = json.loads(lines[-1])
     if told_last["status"]:
-        raise fail("fpga/rtl-hangs", "a stream did not end within the limit of cycles", " ".join(command[:1]))
+        hung, spent = len(told_last["cycles"]) - 1, told_last["cycles"][-1]
+        help = "the RTL and design.json do not belong together, or the RTL is damaged: compile again"
+        raise fail("fpga/rtl-hangs", f"stream {hung} did not end within {spent} cycles", "the RTL in Verilator", help)
     return told_last
 
 
