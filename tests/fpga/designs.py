@@ -184,3 +184,22 @@ def _neuron(layer: tuple[EventCore, ...]) -> FixedNeuron:
         readout=first.readout,
         arithmetic=fpga_arithmetic(first.state_bits, first.decay),
     )
+
+
+def at_the_ends(bits: int, decay: Any) -> tuple[Design, Any]:
+    """Make a design that sends membranes near both ends of their range, with thresholds and resets to match."""
+    rng = np.random.default_rng(bits)
+    style = Style(bits, decay, 3 if decay == "shift" else 400, ">", "subtract", "membrane")
+    shape = Knobs((1,), (1,), (4,), ((1, 1),), neurons=(24, 24), inputs=(16, 16), style=style)
+    design = random_design(rng, shape)
+    half = 1 << (bits - 1)
+    core = replace(
+        design.cores[0],
+        threshold=rng.integers(-half, half // 2, (6, 4)),
+        amount=rng.integers(-half, half, (6, 4)),
+        initial=rng.integers(-half, half, (6, 4)),
+        bias=rng.integers(-half, half, (6, 4)),
+        sum_bits=min(32, bits + 6),
+    )
+    need = sum_bits(core.values, core.positions, core.bias, bits, core.block)
+    return replace(design, cores=(replace(core, sum_bits=max(need, bits + 1)),)), random_spikes(rng, design, 4, 12, 0.4)

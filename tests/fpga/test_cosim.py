@@ -15,7 +15,7 @@ from spikec.compiler.diagnostics import CompileError
 from spikec.runtime.rtl.compare import verify_rtl
 from spikec.runtime.rtl.faults import MUTATIONS, flipped, self_test
 from spikec.runtime.rtl.run import Rtl
-from tests.fpga.designs import Knobs, Style, random_design, random_spikes
+from tests.fpga.designs import Knobs, Style, at_the_ends, random_design, random_spikes
 
 FULL = Knobs(
     layers=(2,),
@@ -87,6 +87,12 @@ def test_a_slow_sink_stalls_the_cores() -> None:
     assert verdict.equal, str(verdict)
     assert verdict.simulated.activity["c1"].stalled > 1000
     assert "0 differences" in str(verdict)
+
+
+def test_states_at_both_ends_of_their_range_are_equal() -> None:
+    design, inputs = at_the_ends(21, "multiply")
+    verdict = verify_rtl(of(design, batch=2), inputs)
+    assert verdict.equal, str(verdict)
 
 
 def test_every_flipped_memory_is_seen() -> None:

@@ -104,6 +104,15 @@ def test_a_counter_that_does_not_clear_or_saturate_is_seen() -> None:
         assert not verify_rtl(broken, inputs).equal, before
 
 
+def test_a_counter_of_many_groups_clears_before_it_counts() -> None:
+    rng = np.random.default_rng(0)
+    design = counting(rng, Knobs(layers=(1,), cores=(3,), lanes=(1,), neurons=(30, 40), inputs=(1, 1)))
+    made = CycleSimulator(design).run(np.ones((1, 2, 1)), trace=True)
+    queue = next(k for k, q in enumerate(queues(design)) if q.ends.endswith(COUNTER))
+    pushed, popped = (made.records[made.records["queue"] == 2 * queue + k]["cycle"][0] for k in (0, 1))
+    assert pushed + 1 < design.output_groups == popped
+
+
 def test_membranes_and_wide_counts_are_refused() -> None:
     rng = np.random.default_rng(0)
     while (design := random_design(rng)).layers[-1][0].readout == "spikes":

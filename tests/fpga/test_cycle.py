@@ -9,7 +9,7 @@ from spikec.compiler.diagnostics import CompileError
 from spikec.runtime.cycle import CycleSimulator
 from spikec.runtime.engine import Engine
 from spikec.runtime.reference import Reference
-from tests.fpga.designs import graph_of, random_design, random_spikes
+from tests.fpga.designs import at_the_ends, graph_of, random_design, random_spikes
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -21,6 +21,19 @@ def test_outputs_are_those_of_the_reference_and_the_engine(seed: int) -> None:
     simulated = CycleSimulator(design, batch=2).run(inputs).outputs
     np.testing.assert_array_equal(simulated, Reference().run(graph, inputs).spikes)
     np.testing.assert_array_equal(simulated, Engine().run(graph, inputs).spikes)
+
+
+@pytest.mark.parametrize("bits", [6, 8, 20, 21, 24])
+@pytest.mark.parametrize("decay", ["multiply", "shift"])
+def test_states_of_every_width_saturate_at_both_ends(bits: int, decay: str) -> None:
+    design, inputs = at_the_ends(bits, decay)
+    graph = graph_of(design)
+    simulated = CycleSimulator(design).run(inputs).outputs
+    np.testing.assert_array_equal(simulated, Reference().run(graph, inputs).spikes)
+    np.testing.assert_array_equal(simulated, Engine().run(graph, inputs).spikes)
+    half = 1 << (bits - 1)
+    assert simulated.min() == -half
+    assert simulated.max() == half - 1
 
 
 @pytest.mark.parametrize("seed", range(10))
