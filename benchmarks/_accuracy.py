@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from spikec.backends.fpga.boards import BOARDS
-from spikec.backends.fpga.costs import design_cost
+from spikec.backends.fpga.costs import totals
 from spikec.backends.fpga.layers import Choice, build, layers_of
 from spikec.compiler.artifact import Artifact
 from spikec.compiler.ops import Output
@@ -122,7 +122,7 @@ def _measure(row: Accuracy, made: Artifact, data: Data) -> float:
     if not np.array_equal(done.outputs, reference):
         raise SystemExit(f"{row.format}: simulator and engine differ")
     row.weight_bits = sum(core.weight_words * core.weight_word_bits for core in design.cores)
-    row.blocks = sum(cost.blocks for cost in design_cost(design, BOARDS[BOARD])[0])
+    row.blocks = totals(design, BOARDS[BOARD])[0]
     row.right.append(_right(done.outputs, data.test.labels))
     return float(done.stream_cycles.mean())
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from math import prod
+from typing import get_args
 
 import numpy as np
 
-from spikec.compiler.cores import INPUT, OUTPUT, Design, EventCore, Link, signed_bits, sum_bits
+from spikec.compiler.cores import INPUT, OUTPUT, Design, EventCore, Link, Memories, signed_bits, sum_bits
 
 
 def core_fault(core: EventCore) -> str:
@@ -79,6 +81,10 @@ def _sums(core: EventCore) -> str:
 def design_fault(design: Design) -> str:
     """Say why the links do not make a chain, or a queue could block for ever; else nothing."""
     links = design.links
+    if not 1 <= design.in_lanes <= 64 or min(design.input_shape, default=1) < 1:
+        return f"inputs of shape {list(design.input_shape)} do not come by {design.in_lanes} lanes"
+    if design.memories not in get_args(Memories):
+        return f"memories are {' or '.join(get_args(Memories))}, not '{design.memories}'"
     if len(links) < 2 or links[0].sources != (INPUT,) or links[-1].targets != (OUTPUT,):
         return "links must lead from the input through at least one layer to the output"
     for before, after in pairwise(links):
@@ -94,10 +100,13 @@ def design_fault(design: Design) -> str:
             return reason
         if layer:
             lanes, groups = layer[0].lanes, sum(core.groups for core in layer)
-    return _counter(design)
+    return _output(design)
 
 
-def _counter(design: Design) -> str:
+def _output(design: Design) -> str:
+    sent = sum(core.neurons for core in design.layers[-1])
+    if prod(design.output_shape) != sent:
+        return f"the last layer has {sent} neurons, and the output is of shape {list(design.output_shape)}"
     if not 0 <= design.count_bits <= 24:
         return f"counts of {design.count_bits} bits; a counter has 1 to 24"
     if design.count_bits and design.layers[-1][0].readout != "spikes":

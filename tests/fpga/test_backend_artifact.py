@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -83,6 +84,30 @@ def test_an_image_that_was_changed_gives_no_design() -> None:
         design_of(Artifact(made.target, {**made.files, "design.json": changed}, made.facts))
     with pytest.raises(CompileError, match="not a design"):
         design_of(Artifact(made.target, {**made.files, "design.json": b"{"}, made.facts))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("in_lanes", 0),
+        ("in_lanes", 16.0),
+        ("in_lanes", "16"),
+        ("input_shape", [-4, -4]),
+        ("output_shape", [10_000]),
+        ("memories", "none"),
+        ("memories", []),
+        ("count_bits", 60),
+        ("links", [[["input"], ["output"], 64]]),
+        ("links", [[["input"], ["c0"], 64.0]]),
+        ("cores", []),
+    ],
+)
+def test_a_damaged_design_is_one_diagnostic(key: str, value: object) -> None:
+    made = FpgaBackend(BOARDS["ulx3s-85f"]).emit(fixed_mlp(np.random.default_rng(3)))
+    body = json.dumps({**json.loads(made.files["design.json"]), key: value}).encode()
+    with pytest.raises(CompileError, match=r"fpga/(bad-)?design|fpga-image/core") as caught:
+        design_of(Artifact(made.target, {**made.files, "design.json": body}, made.facts))
+    assert len(caught.value.diagnostics) == 1
 
 
 def test_a_failed_compilation_leaves_an_old_artifact_alone(tmp_path: Path) -> None:

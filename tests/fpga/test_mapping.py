@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spikec.backends.fpga.boards import BOARDS, EBR, ICE_EBR
-from spikec.backends.fpga.costs import core_cost, design_cost, reasons, step_cycles
+from spikec.backends.fpga.costs import core_cost, design_cost, queue_cost, reasons, step_cycles
 from spikec.backends.fpga.layers import Choice, build, layers_of, shares
 from spikec.backends.fpga.mapping import LANES, choose
+from spikec.compiler.cores import Link
 from spikec.compiler.ops import Input
 from tests.fpga.networks import fixed_mlp
 
@@ -32,15 +33,29 @@ def test_block_memories_are_counted_in_their_best_shape(words: int, width: int, 
     assert ICE_EBR.blocks(words, width) == ice
 
 
+def placed(words: int, width: int, board: str) -> int:
+    """Give the block memories of a queue of so many tokens."""
+    return queue_cost(Link(("c0",), ("c1",), words), width, BOARDS[board]).blocks
+
+
+@pytest.mark.parametrize(
+    ("words", "width", "ice", "ecp5"),
+    [(2, 20, 0, 0), (4, 20, 0, 0), (8, 20, 2, 0), (16, 8, 1, 0), (64, 20, 2, 0), (16, 74, 5, 0), (128, 20, 2, 1)],
+)
+def test_what_is_written_counts_as_yosys_makes_it(words: int, width: int, ice: int, ecp5: int) -> None:
+    assert placed(words, width, "icebreaker") == ice
+    assert placed(words, width, "ulx3s-85f") == ecp5
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from(sorted(BOARDS)))
 def test_what_is_chosen_fits_and_is_no_slower_than_the_smallest(seed: int, name: str) -> None:
     graph, board = fixed_mlp(np.random.default_rng(seed), widest=60), BOARDS[name]
     mapped = choose(graph, board)
     assert not reasons(mapped.design, board)
-    costs, queues = design_cost(mapped.design, board)
-    assert sum(cost.blocks for cost in costs) <= board.blocks
-    assert sum(cost.luts for cost in costs) + queues <= board.luts
+    costs, between = design_cost(mapped.design, board)
+    assert sum(cost.blocks for cost in costs) + between.blocks <= board.blocks
+    assert sum(cost.luts for cost in costs) + between.luts <= board.luts
     smallest = build(graph, [Choice(LANES[0])] * len(layers_of(graph)))
     slowest = max(
         step_cycles(core, spikes)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from spikec.backends.fpga.boards import EBR, ICE_EBR, Memory
 from spikec.backends.fpga.layout.memories import mem_files
 from spikec.backends.fpga.top import rtl_files
 from spikec.compiler.cores import Memories
@@ -96,3 +99,34 @@ def test_loaded_weights_lie_in_as_many_block_memories(synth: str, cells: tuple[s
         used = json.loads((folder / "stat.json").read_text(encoding="utf-8"))["design"]["num_cells_by_type"]
         counts.append(sum(count for cell, count in used.items() if cell.startswith(cells)))
     assert counts[0] == counts[1] > 0
+
+
+ONE_MEMORY = """
+module t (input logic clk, load, input logic [AW-1:0] address, load_address, input logic [LW-1:0] load_word,
+          output logic [WIDTH-1:0] word);
+  snn_memory #(.WIDTH(WIDTH), .WORDS(WORDS), .FILE("m.mem"), .STYLE("block"), .LOADED(LOADED), .LOAD_WIDTH(LW)) m (.*);
+endmodule
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("loaded", [0, 1])
+@pytest.mark.parametrize(("synth", "memory", "cells"), [("ecp5", EBR, "DP16KD"), ("ice40", ICE_EBR, "SB_RAM40_4K")])
+def test_weights_take_as_many_block_memories_as_counted(
+    synth: str, memory: Memory, cells: str, loaded: int, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    source = files("spikec.backends.fpga") / "rtl" / "snn_memory.sv"
+    (tmp_path / "snn_memory.sv").write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
+    for words, width in ((16, 32), (64, 20), (128, 48), (256, 8), (512, 40), (1024, 24)):
+        text = "".join(rng.bytes(-(-width // 8)).hex()[: width // 4] + "\n" for _ in range(words))
+        (tmp_path / "m.mem").write_text(text, encoding="utf-8")
+        sizes = {"AW": (words - 1).bit_length(), "LW": -(-width // 8) * 8, "WIDTH": width, "WORDS": words}
+        lines = [f"`define {name} {value}" for name, value in (sizes | {"LOADED": loaded}).items()]
+        body = re.sub(r"(?<!\.)\b(AW|LW|WIDTH|WORDS|LOADED)\b", r"`\1", ONE_MEMORY)
+        (tmp_path / "t.sv").write_text("\n".join(lines) + body, encoding="utf-8")
+        command = [sys.executable, "-c", SYNTHESIS.replace("snn_top", "t"), f"synth_{synth}", "snn_memory.sv", "t.sv"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, (done.stdout + done.stderr)[-2000:]
+        used = json.loads((tmp_path / "stat.json").read_text(encoding="utf-8"))["design"]["num_cells_by_type"]
+        assert used.get(cells, 0) == memory.blocks(words, width), (words, width)

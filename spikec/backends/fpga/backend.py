@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from operator import index
 from typing import Any
 
 from spikec.backends.fpga.boards import Board
 from spikec.backends.fpga.check import findings
-from spikec.backends.fpga.costs import design_cost
+from spikec.backends.fpga.costs import design_cost, totals
 from spikec.backends.fpga.layout.image import image_bytes, write
 from spikec.backends.fpga.layout.memories import mem_files, segments
 from spikec.backends.fpga.layout.reader import read_cores
@@ -155,7 +156,7 @@ def bits_on_target(design: Design) -> dict[str, int]:
 def fit_report(mapped: Mapped, board: Board) -> dict[str, Any]:
     """Give what was chosen and what it takes, as plain data."""
     design = mapped.design
-    costs, queues = design_cost(design, board)
+    costs, _ = design_cost(design, board)
     cores = [
         {
             **asdict(cost),
@@ -171,13 +172,13 @@ def fit_report(mapped: Mapped, board: Board) -> dict[str, Any]:
         }
         for core, cost in zip(design.cores, costs, strict=True)
     ]
-    blocks, luts = sum(cost.blocks for cost in costs), sum(cost.luts for cost in costs) + queues
+    blocks, luts, dsps = totals(design, board)
     return {
         "board": {"name": board.name, "title": board.title, "part": board.part, "family": board.family},
         "cores": cores,
         "blocks": [blocks, board.blocks],
         "luts_estimated": [luts, board.luts],
-        "dsps": [sum(cost.dsps for cost in costs), board.dsps],
+        "dsps": [dsps, board.dsps],
         "mhz_assumed": board.mhz,
         "count_bits": design.count_bits,
         "memories": design.memories,
@@ -223,14 +224,14 @@ def design_of(artifact: Artifact) -> Design:
         placed = read_cores(artifact.files[IMAGE], [(name, layer) for name, layer in body["cores"]], IMAGE)
         return Design(
             tuple(each.core for each in placed),
-            tuple(Link(tuple(a), tuple(b), depth) for a, b, depth in body["links"]),
-            body["in_lanes"],
-            tuple(body["input_shape"]),
-            tuple(body["output_shape"]),
-            body["output"],
-            body["name"],
+            tuple(Link(tuple(a), tuple(b), index(depth)) for a, b, depth in body["links"]),
+            index(body["in_lanes"]),
+            tuple(map(index, body["input_shape"])),
+            tuple(map(index, body["output_shape"])),
+            str(body["output"]),
+            str(body["name"]),
             body.get("memories", "baked"),
-            body.get("count_bits", 0),
+            index(body.get("count_bits", 0)),
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise fail("fpga/bad-design", f"not a design: {error!r}", DESIGN, "compile again") from error

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from spikec.backends.fpga.boards import Board
-from spikec.backends.fpga.costs import design_cost, reasons, step_cycles
+from spikec.backends.fpga.costs import reasons, step_cycles, totals
 from spikec.backends.fpga.layers import Choice, Layer, build, layers_of
 from spikec.compiler.cores import Design, Memories
 from spikec.compiler.diagnostics import CompileError, Findings, fail
@@ -109,9 +109,8 @@ def _larger(layer: Layer, now: Choice) -> list[Choice]:
 
 def _size(design: Design, board: Board) -> float:
     """Give the share of the board that a design takes: memories or logic, whichever is larger."""
-    costs, queues = design_cost(design, board)
-    logic = (sum(cost.luts for cost in costs) + queues) / board.luts
-    return max(sum(cost.blocks for cost in costs) / board.blocks, logic)
+    blocks, luts, _ = totals(design, board)
+    return max(blocks / board.blocks, luts / board.luts)
 
 
 def spikes_into(graph: Graph, layers: Sequence[Layer], activity: Mapping[str, float] | None) -> tuple[float, ...]:

@@ -183,6 +183,7 @@ module snn_core #(
   logic [LANES-1:0] spikes8, spikes9;
 
   snn_memory #(.WIDTH(LANES * NB), .WORDS(GROUPS), .FILE({STEM, ".neurons.mem"}),
+               .STYLE(GROUPS > (LOADED != 0 ? 32 : 64) ? "block" : LOADED != 0 ? "auto" : "logic"),
                .LOADED(LOADED), .LOAD_WIDTH(LOAD_WIDTH)) neurons (
       .clk(clk),
       .address(group5),

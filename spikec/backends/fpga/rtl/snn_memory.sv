@@ -4,6 +4,10 @@ module snn_memory #(
     parameter int WIDTH = 8,
     parameter int WORDS = 16,
     parameter     FILE  = "memory.mem",
+    // What synthesis makes of it: "block" memories, "logic", or what it likes. Verilator reads no attributes.
+    /* verilator lint_off UNUSEDPARAM */
+    parameter     STYLE = "auto",
+    /* verilator lint_on UNUSEDPARAM */
     parameter int LOADED = 0,
     parameter int LOAD_WIDTH = 32,
     localparam int AW = WORDS > 1 ? $clog2(WORDS) : 1
@@ -21,7 +25,7 @@ module snn_memory #(
   if (LOADED != 0) begin : g_loaded
     localparam int AT = LOAD_WIDTH - (WIDTH + 7) / 8 * 8;
     // Nothing is read while it is loaded: what a read of the word that is being written gives does not matter.
-    (* no_rw_check *) logic [WIDTH-1:0] words [WORDS];
+    (* no_rw_check, ram_style = STYLE *) logic [WIDTH-1:0] words [WORDS];
     logic [WIDTH-1:0] read;
 
     always_ff @(posedge clk) begin
@@ -30,7 +34,7 @@ module snn_memory #(
       word <= read;
     end
   end else begin : g_baked
-    logic [WIDTH-1:0] words [WORDS];
+    (* ram_style = STYLE *) logic [WIDTH-1:0] words [WORDS];
     logic [WIDTH-1:0] read;
 
     initial $readmemh(FILE, words);

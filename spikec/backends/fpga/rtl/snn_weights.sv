@@ -25,6 +25,7 @@ module snn_weights #(
     snn_memory #(
         .WIDTH(WIDTH),
         .WORDS(BANK),
+        .STYLE("block"),  // so that the count of block memories is exact
         .FILE({STEM, ".weights.b", 8'(48 + b / 10), 8'(48 + b % 10), ".mem"}),
         .LOADED(LOADED),
         .LOAD_WIDTH(LOAD_WIDTH)
