@@ -195,8 +195,8 @@ def at_the_ends(bits: int, decay: Any) -> tuple[Design, Any]:
     half = 1 << (bits - 1)
     core = replace(
         design.cores[0],
-        threshold=rng.integers(-half, half // 2, (6, 4)),
-        amount=rng.integers(-half, half, (6, 4)),
+        threshold=rng.integers(-half, -half // 4, (6, 4)),
+        amount=rng.integers(half // 2, half, (6, 4)) * rng.choice([-1, 1], (6, 4)),
         initial=rng.integers(-half, half, (6, 4)),
         bias=rng.integers(-half, half, (6, 4)),
         sum_bits=min(32, bits + 6),

@@ -12,6 +12,7 @@ from spikec.backends.fpga.costs import core_cost, design_cost, queue_cost, reaso
 from spikec.backends.fpga.layers import Choice, build, layers_of, shares
 from spikec.backends.fpga.mapping import LANES, choose
 from spikec.compiler.cores import Link
+from spikec.compiler.diagnostics import CompileError
 from spikec.compiler.ops import Input
 from tests.fpga.networks import fixed_mlp
 
@@ -51,7 +52,13 @@ def test_what_is_written_counts_as_yosys_makes_it(words: int, width: int, ice: i
 @given(st.integers(0, 2**32 - 1), st.sampled_from(sorted(BOARDS)))
 def test_what_is_chosen_fits_and_is_no_slower_than_the_smallest(seed: int, name: str) -> None:
     graph, board = fixed_mlp(np.random.default_rng(seed), widest=60), BOARDS[name]
-    mapped = choose(graph, board)
+    try:
+        mapped = choose(graph, board)
+    except CompileError:
+        assert name == "icebreaker"
+        for lanes in LANES:
+            assert reasons(build(graph, [Choice(lanes)] * len(layers_of(graph))), board)
+        return
     assert not reasons(mapped.design, board)
     costs, between = design_cost(mapped.design, board)
     assert sum(cost.blocks for cost in costs) + between.blocks <= board.blocks
