@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -239,10 +240,18 @@ def norse_layer(name: str, given: dict[str, Any], exact: bool) -> nn.Module:
     return Loop(layer) if name.endswith("Cell") else _First(layer)
 
 
+def cells_of(framework: str) -> Iterator[Cell]:
+    """Give the cells of a framework with an environment of its own, which must be there."""
+    made: Iterator[Cell] = import_module(f"tests.frontends.cells_{framework}").cells()
+    return made
+
+
 CELLS: dict[str, Callable[[], Iterator[Cell]]] = {
     "snntorch": snntorch_cells,
     "sinabs": sinabs_cells,
     "norse": norse_cells,
+    "spikingjelly": partial(cells_of, "spikingjelly"),
+    "rockpool": partial(cells_of, "rockpool"),
 }
 
 

@@ -54,6 +54,11 @@ class Adapter(ABC):
     """Classes that have no op, and what to use instead."""
     layers: ClassVar[Collection[str]] = ()
     """Classes without memory that have an op."""
+    forgets: ClassVar[Refusal] = (
+        "so that the neurons start anew at every step",
+        "hand a neuron the state that it returned at the step before",
+    )
+    """Said of a neuron that is called again and neither keeps its state nor is handed one."""
     transient: ClassVar[Collection[str]] = ()
     """Names of hidden states that a state dict may hold; they are not loaded."""
 
@@ -67,6 +72,10 @@ class Adapter(ABC):
     def setting_refusal(self, module: Any) -> Refusal | None:
         """Refuse a neuron for a setting that the neuron op does not have."""
         return None
+
+    def is_layer(self, module: Any) -> bool:
+        """Say whether a module is one of `layers`."""
+        return type(module).__name__ in self.layers
 
     def hint(self, module: Any) -> str:
         """Give what is known of a module that may make forward fail, or an empty text."""
@@ -122,8 +131,8 @@ class Adapter(ABC):
         """Give the connections inside a neuron's module. Raises ValueError where they have no op."""
         return Inner()
 
-    def layer(self, module: Any, given: Shape, made: Shape) -> Op | None:
-        """Give the op of one of `layers`; None if it does nothing. Raises ValueError where it has no op."""
+    def layer(self, module: Any, given: Shape, made: Shape) -> Op | tuple[Op, ...] | None:
+        """Give the op, or ops in a row, of one of `layers`; None if it does nothing. Raises ValueError without op."""
         raise NotImplementedError(type(module).__name__)
 
 

@@ -21,7 +21,7 @@ SHAPE = (
 
 def of_failed_forward(module: Any, feed: Any, error: BaseException, hints: Iterable[str]) -> str:
     """Say what may help where forward raised an error: the type of numbers, what is known of a module, the shape."""
-    kinds = {p.dtype for p in module.parameters() if p.is_floating_point()} - {feed.dtype}
+    kinds = {p.dtype for _, p in module.named_parameters() if p.is_floating_point()} - {feed.dtype}
     if kinds and "type" in str(error):
         own = ", ".join(sorted(_spoken(kind) for kind in kinds))
         return (

@@ -14,7 +14,7 @@ from spikec.compiler.ops import Delay, Input, Output, Scale
 from spikec.compiler.weights import Array
 from spikec.frontends.torch.folding import Folded, Function, Leaf, Source, Sum, Term
 from spikec.frontends.torch.layers import array
-from spikec.frontends.torch.registry import adapter_of, plain_layer_op
+from spikec.frontends.torch.registry import adapter_of, plain_layer_ops
 from spikec.frontends.torch.states import check_states
 from spikec.frontends.torch.values import Call, Const, Expr, Port
 
@@ -231,15 +231,17 @@ def _close_loop(built: Built, chain: tuple[str, ...], spikes: str, neurons: tupl
 def _add_layer(built: Built, folded: Folded, leaf: Leaf, calls: tuple[Call, ...]) -> None:
     call = calls[-1]
     made = _shape(call)
-    op = plain_layer_op(call.module, tuple(call.arg.tensor.shape[1:]), made)
+    ops = plain_layer_ops(call.module, tuple(call.arg.tensor.shape[1:]), made)
     if call.arg.tensor.shape[0] != call.outputs["value"].shape[0]:
         raise ValueError("it joins the batch with other axes; keep start_dim at 1")
-    if op is None:
+    if not ops:
         built.nothing[leaf] = folded.inputs[leaf]
         return
-    name = built.add(_name(leaf, type(call.module).__name__), op, leaf[0], call.order)
-    built.ports[leaf, "value"] = name
-    built.entries[leaf] = (name,)
+    name = _name(leaf, type(call.module).__name__)
+    first = _add_chain(built, f"{name}.input", ops[:-1], leaf[0], call.order)
+    last = built.add(name, ops[-1], leaf[0], call.order, first[-1:])
+    built.ports[leaf, "value"] = last
+    built.entries[leaf] = first[:1] or (last,)
 
 
 def _wire(built: Built, name: str, term: Term, late: list[Late], lag: int = 0) -> None:

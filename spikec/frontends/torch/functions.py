@@ -150,13 +150,14 @@ POOLS = frozenset(
 
 Handler = Callable[["Tracer", str, Any, Any, Any], Value | None]
 HANDLERS: dict[str, Handler] = {
-    **dict.fromkeys(SAME, op.same),
+    **dict.fromkeys((*SAME, "property data"), op.same),
     **dict.fromkeys(("dropout", "dropout1d", "dropout2d"), op.dropout),
     **dict.fromkeys(RESHAPES, op.reshape),
     **dict.fromkeys(PERMUTES, tm.permute),
     **dict.fromkeys(ADDS, op.add),
     **dict.fromkeys(SCALES, op.scale),
     **dict.fromkeys(POOLS, op.pool),
+    **dict.fromkeys(("matmul", "__matmul__", "linear"), op.linear),
     "__getitem__": tm.index,
     "select": tm.select,
     "stack": tm.stack,
@@ -247,7 +248,9 @@ def _refuse(tracer: Tracer, name: str, result: Any, made: list[Any]) -> None:
 SPOKEN = {"__getitem__": "x[...]"}
 PICKING = "picking some values of a step has no op: give the layer all of them"
 GENERAL = "use modules of torch.nn, sums, multiplication by constants, and stack, sum or mean over time"
+PRODUCT = "a product of two signals (SEW's joins AND and IAND among them) has no op: join them by a sum (ADD)"
 ADVICE = {
+    **dict.fromkeys(("mul", "__mul__", "mul_", "multiply"), PRODUCT),
     **dict.fromkeys(("__getitem__", "select", "unbind", "narrow", "split", "chunk", "index_select"), PICKING),
     "cat": "concatenation has no op: add the branches, or give each its own Linear and add those",
     "relu": "an ANN must be converted to a spiking network first: use spiking neurons",

@@ -169,6 +169,14 @@ def _avg_pool(module: Any, given: Shape, made: Shape) -> Op:
     return avg_pool(int(type(module).__name__[-2]), *arguments)
 
 
+def _adaptive_pool(module: Any, given: Shape, made: Shape) -> Op:
+    """Give an average pool whose windows are of one size and side by side, where that is what torch's are."""
+    pairs = tuple(zip(given[1:], made[1:], strict=True))
+    if any(size % count for size, count in pairs):
+        raise ValueError(f"{list(given)} to {list(made)} takes windows of several sizes; choose a size that divides")
+    return AvgPool(tuple(size // count for size, count in pairs))
+
+
 def _lp_pool(module: Any, given: Shape, made: Shape) -> Op:
     if module.norm_type != 1:
         raise ValueError(f"norm_type={module.norm_type} is not supported; 1 is a sum")
@@ -209,6 +217,8 @@ LAYERS: dict[str, Callable[[Any, Shape, Shape], Op | None]] = {
     "BatchNorm2d": _batchnorm,
     "AvgPool1d": _avg_pool,
     "AvgPool2d": _avg_pool,
+    "AdaptiveAvgPool1d": _adaptive_pool,
+    "AdaptiveAvgPool2d": _adaptive_pool,
     "LPPool1d": _lp_pool,
     "LPPool2d": _lp_pool,
     "MaxPool1d": _max_pool,

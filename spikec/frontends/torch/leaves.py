@@ -70,7 +70,8 @@ def write_neuron(
     layout = adapter.layout(module)
     steps = _steps(value, layout)
     if steps is None:
-        _refuse(tracer, path, *_misfit(type(module).__name__, value, layout), result)
+        message, help = _misfit(type(module).__name__, value, layout)
+        _refuse(tracer, path, message, (adapter.hint(module) if layout is None else "") or help, result)
         return
     states, given = adapter.states(module), adapter.given(module, args, kwargs)
     calls = [tracer.new_call(path, module, step, neuron=True) for step in steps]

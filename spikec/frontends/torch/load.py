@@ -44,7 +44,7 @@ def load_object(spec: str, weights: Path | None = None, *, unsafe: bool = False,
     module, built = _build(_imported(path, spec), name, spec)
     if weights is not None:
         load_weights(module, weights, unsafe=unsafe)
-    elif built and any(True for _ in module.parameters()):
+    elif built and any(True for _ in module.named_parameters()):
         message = f"no weights are given: the network has those that '{name}()' starts from, which may be random"
         help = "give --weights FILE (in Python: weights=FILE), unless the code loads trained weights itself"
         remark(warning("torch/no-weights", message, spec, help))

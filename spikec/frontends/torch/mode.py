@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -19,6 +21,22 @@ def mode_for(tracer: Tracer) -> Any:
             return tracer.function(func, args, kwargs or {})
 
     return Watch()
+
+
+@contextmanager
+def copies_watched() -> Iterator[None]:
+    """Let copy.copy of a tensor be a torch function for the block: otherwise it takes the tensor apart."""
+    import torch
+
+    kind: Any = torch.Tensor
+    if hasattr(kind, "__copy__"):
+        yield
+        return
+    kind.__copy__ = kind.detach
+    try:
+        yield
+    finally:
+        del kind.__copy__
 
 
 def watch_strangers(tracer: Tracer, registered: set[int]) -> list[Any]:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spikec.compiler.ir import Op
+from spikec.compiler.ops import Linear
+from spikec.compiler.weights import Dense
 from spikec.frontends.torch.layers import array, avg_pool, max_pool, reshape_op, scale_op
 from spikec.frontends.torch.values import Add, Apply, Const, Expr, Sequence, Unknown, Value
 
@@ -221,6 +223,20 @@ def _scaled(tracer: Tracer, term: Expr, factor: float, made: Any) -> Expr:
 def _apply_scale(tracer: Tracer, item: Expr, factor: Any, offset: Any, made: Any) -> Expr:
     key = ("scale", np.asarray(factor).tobytes(), np.asarray(offset).tobytes())
     return Apply(scale_op(factor, offset), key, item, tracer.scope, tensor=made)
+
+
+def linear(tracer: Tracer, name: str, args: Any, kwargs: Any, result: Any) -> Value | None:
+    """F.linear, and `x @ w` where w is a matrix of constants."""
+    value = tracer.trace.value_of(args[0])
+    given = dict(zip(("weight", "bias"), args[1:], strict=False)) | kwargs
+    weight, bias = given.get("weight", given.get("other")), given.get("bias")
+    known = [tracer.trace.value_of(tensor) for tensor in (weight, bias) if tensor is not None]
+    if value is None or weight is None or weight.dim() != 2 or any(part is not None for part in known):
+        return None
+    matrix = array(weight if name == "linear" else weight.T)
+    made = Linear(Dense(matrix), None if bias is None else array(bias))
+    key = (name, matrix.tobytes(), b"" if bias is None else array(bias).tobytes())
+    return each(value, result, lambda item, part: Apply(made, key, item, tracer.scope, tensor=part))
 
 
 def pool(tracer: Tracer, name: str, args: Any, kwargs: Any, result: Any) -> Value | None:

@@ -129,7 +129,9 @@ def _values(trace: Trace, thing: Any) -> list[Value]:
     if isinstance(thing, dict):
         return _values(trace, list(thing.values()))
     if isinstance(thing, list | tuple):
-        parts = [value for part in thing for value in _values(trace, part)]
+        plain = [part for part in thing if not isinstance(part, dict)]  # a dictionary beside them is states or records
+        parts = [value for part in plain for value in _values(trace, part)]
+        parts = parts or [value for part in thing for value in _values(trace, part)]
         if _is_sequence(parts):
             return [Sequence(tuple(part for part in parts if isinstance(part, Expr)), 0)]
         return parts

@@ -13,7 +13,9 @@ from spikec.frontends.torch.layers import is_layer, layer_op
 ADAPTERS = {
     "norse": "spikec.frontends.torch.norse:Norse",
     "sinabs": "spikec.frontends.torch.sinabs:Sinabs",
+    "rockpool": "spikec.frontends.torch.rockpool:Rockpool",
     "snntorch": "spikec.frontends.torch.snntorch:SnnTorch",
+    "spikingjelly": "spikec.frontends.torch.spikingjelly:SpikingJelly",
 }
 """By package: the module and class of its adapter."""
 
@@ -57,14 +59,15 @@ def refusal_of(module: Any) -> Refusal | None:
 def is_plain_layer(module: Any) -> bool:
     """Say whether a module is a layer without memory that has an op, of torch or of a framework."""
     adapter = owner_of(module)
-    return is_layer(module) or (adapter is not None and type(module).__name__ in adapter.layers)
+    return is_layer(module) or (adapter is not None and adapter.is_layer(module))
 
 
-def plain_layer_op(module: Any, given: Shape, made: Shape) -> Op | None:
-    """Give the op of a layer without memory; None if it does nothing.
+def plain_layer_ops(module: Any, given: Shape, made: Shape) -> tuple[Op, ...]:
+    """Give the ops of a layer without memory, one after another; none if it does nothing.
 
     Raises:
         ValueError: the layer has a setting that no op can express.
     """
     adapter = owner_of(module)
-    return layer_op(module, given, made) if adapter is None else adapter.layer(module, given, made)
+    op = layer_op(module, given, made) if adapter is None else adapter.layer(module, given, made)
+    return op if isinstance(op, tuple) else () if op is None else (op,)

@@ -12,7 +12,7 @@ def untouched(module: Any) -> Iterator[None]:
     """Put everything that a forward pass may change in a module back at the end of the block."""
     import torch
 
-    saved = [(part, _attributes(part), dict(part._buffers), _contents(part)) for part in module.modules()]
+    saved = [(part, _attributes(part), dict(part._buffers), _contents(part)) for _, part in module.named_modules()]
     generator = torch.get_rng_state()
     try:
         with torch.no_grad():
@@ -26,9 +26,16 @@ def untouched(module: Any) -> Iterator[None]:
 def _attributes(part: Any) -> dict[str, Any]:
     """Give the attributes; the members of lists and dictionaries are remembered too."""
     return {
-        name: (value, value.copy() if isinstance(value, list | dict | set) and not name.startswith("_") else None)
+        name: (value, value.copy() if isinstance(value, list | dict | set) and _is_own(name) else None)
         for name, value in part.__dict__.items()
     }
+
+
+def _is_own(name: str) -> bool:
+    """Say whether an attribute is the framework's or the user's, not torch's: `_memories` holds states."""
+    import torch
+
+    return name not in vars(torch.nn.Module())
 
 
 def _contents(part: Any) -> dict[str, Any]:

@@ -44,12 +44,10 @@ def _keeps(call: Call, state: str) -> bool:
 
 
 def _forgets(call: Call, name: Callable[[str], str]) -> CompileError:
-    return fail(
-        "torch/state",
-        f"step {call.index} is given no state, so that the neurons start anew at every step",
-        name(call.path),
-        "hand a neuron the state that it returned at the step before",
-    )
+    adapter = adapter_of(call.module)
+    assert adapter is not None
+    reason, help = adapter.forgets
+    return fail("torch/state", f"step {call.index} is given no state, {reason}", name(call.path), help)
 
 
 def _port(call: Call, state: str) -> Port:

@@ -63,7 +63,7 @@ def record(module: Any, feeds: list[Any], time_axis: TimeAxis, name: Callable[[s
     """
     tracer = Tracer(name)
     samples = feeds[0].shape[1 if time_axis == 0 else 0]
-    for part in module.modules():
+    for _, part in module.named_modules():
         if (adapter := owner_of(part)) is not None and adapter.refusal(part) is None:
             adapter.prepare(part, samples)
     with tracer.watching(module):
@@ -76,7 +76,7 @@ def record(module: Any, feeds: list[Any], time_axis: TimeAxis, name: Callable[[s
             except (Exception, SystemExit) as error:
                 tracer.found.raise_errors()
                 message = f"forward raised {type(error).__name__}: {error}"
-                known = (a.hint(part) for part in module.modules() if (a := owner_of(part)) is not None)
+                known = (a.hint(part) for _, part in module.named_modules() if (a := owner_of(part)) is not None)
                 hint = of_failed_forward(module, given, error, known)
                 where = _with_line(name(tracer.scope), line_of_error(error))
                 raise fail("torch/forward-failed", message, where, hint) from error
@@ -135,15 +135,15 @@ class Tracer:
     @contextmanager
     def watching(self, module: Any) -> Iterator[None]:
         """Hook every module and every torch function for the block."""
-        from spikec.frontends.torch.mode import mode_for, watch_strangers
+        from spikec.frontends.torch.mode import copies_watched, mode_for, watch_strangers
 
         handles = []
         for path, part in module.named_modules():
             handles.append(part.register_forward_pre_hook(self._before(path), with_kwargs=True))
             handles.append(part.register_forward_hook(self._after(path), with_kwargs=True))
-        handles.extend(watch_strangers(self, {id(part) for part in module.modules()}))
+        handles.extend(watch_strangers(self, {id(part) for _, part in module.named_modules()}))
         try:
-            with mode_for(self):
+            with copies_watched(), mode_for(self):
                 yield
         finally:
             for handle in handles:
