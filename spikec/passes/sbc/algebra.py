@@ -20,6 +20,8 @@ def cholesky(matrix: Array) -> Array:
         end = min(start + PANEL, len(matrix))
         corner, below = matrix[start:end, start:end], matrix[end:, start:end]
         corner[...] = np.linalg.cholesky(corner)
+        if end == len(matrix):
+            break
         below[...] = below @ invert_lower(corner.copy()).T
         matrix[start:end, end:] = 0
         for left in range(end, len(matrix), PANEL):

@@ -142,8 +142,13 @@ def mirror(into: Doubles, threads: int = 0) -> None:
     _spikecore.sbc_mirror(into=into, threads=threads)
 
 
+def cores() -> int:
+    """Count the cores, which is how many threads 0 stands for."""
+    return os.cpu_count() or 1
+
+
 def _threads(threads: int) -> int:
-    return threads or os.cpu_count() or 1
+    return threads or cores()
 
 
 def _values(spikes: Array) -> NDArray[np.uint8] | Floats:

@@ -24,8 +24,8 @@ from spikec.passes.work import Store
 HELD = 20
 """Bytes for each entry of a Hessian that is waiting: itself, damped, and the inverse."""
 
-AT_WORK = 24
-"""Bytes for each entry of a Hessian while it is factorised, beside those that are waiting."""
+SOLVING = 8
+"""Bytes more for each entry while rows are solved for what they keep; factorising takes 4 more, and less in all."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +34,10 @@ class Planned:
 
     layer: Layer
     ways: tuple[Way, ...]
+
+
+Batch = list[tuple[Planned, tuple[Part, ...]]]
+"""Layers with their Hessians."""
 
 
 def choose(graph: Graph, skip: Iterable[str], name: str, ctx: Context, found: Findings) -> tuple[Layer, ...]:
@@ -79,10 +83,10 @@ def refuse_large(planned: Sequence[Planned], memory: int, name: str, block: int 
 
 
 def largest_need(one: Planned, block: int) -> int:
-    """Give the bytes that a layer needs at its worst: what is held, and one Hessian being factorised or ordered."""
+    """Give the bytes that a layer needs at its worst: what is held, and one Hessian being ordered or solved."""
     size = one.layer.columns
     ordering = order_bytes(size, block or default_block(size)) - 4 * size**2  # the inverse is held
-    return held(one) + max((AT_WORK - HELD) * size**2, ordering)
+    return held(one) + max(SOLVING * size**2, ordering)
 
 
 def held(one: Planned) -> int:
@@ -98,8 +102,10 @@ def batches(
     memory: int,
     name: str,
     store: Store | None = None,
-) -> Iterator[list[tuple[Planned, tuple[Part, ...]]]]:
+) -> Iterator[Batch]:
     """Give the layers with their Hessians in batches, those of as many at a time as half the memory holds.
+
+    Who takes a batch clears it: else its Hessians stay while the next ones are made.
 
     So one run of the dense network is the rule; more are remarked upon. Without inputs no Hessian is made. Hessians
     that a store holds are taken from there.

@@ -18,7 +18,7 @@ from spikec.passes.sbc.grids import LevelGrid
 from spikec.passes.sbc.layers import Layer
 from spikec.passes.sbc.levels import Levels, choose_levels
 from spikec.passes.sbc.options import MIB
-from spikec.passes.sbc.plan import batches, check_target, choose, planned, refuse_large
+from spikec.passes.sbc.plan import Batch, batches, check_target, choose, planned, refuse_large
 from spikec.passes.sbc.pruning import Job
 from spikec.passes.sbc.record import samples
 from spikec.passes.sbc.report import as_remark, chosen_samples, facts, measure, totals
@@ -94,10 +94,7 @@ class SBCQuantize:
         made: dict[str, _Done] = {}
         with working(ctx, self.workers, self.resume) as work:
             for batch in batches(graph, plan, inputs, ctx, self.memory, self.name, work.store):
-                jobs = [Job.of(one.layer, 0, parts, self.damping) for one, parts in batch]
-                for job, done in zip(jobs, self._quantized(jobs, grids, work), strict=True):
-                    made[job.layer.name] = done
-                    _tell_silent(job, self.method, ctx)
+                made |= self._quantized(batch, grids, work, ctx)
         changes: dict[str, Node] = {}
         for layer in layers:
             weight = quantized_weight(layer.op.weight, made[layer.name].codes, grids[layer.name], ctx.target)
@@ -124,7 +121,15 @@ class SBCQuantize:
         ctx.remark(remark(f"{self.name}/nothing", text, layer.nodes[0].where))
         return True
 
-    def _quantized(self, jobs: Sequence[Job], grids: dict[str, LevelGrid], work: Work) -> list[_Done]:
+    def _quantized(self, batch: Batch, grids: dict[str, LevelGrid], work: Work, ctx: Context) -> dict[str, _Done]:
+        """Put some layers on their levels; their Hessians, which `batch` holds, are let go."""
+        jobs = [Job.of(one.layer, 0, parts, self.damping) for one, parts in batch]
+        batch.clear()
+        for job in jobs:
+            _tell_silent(job, self.method, ctx)
+        return {job.layer.name: done for job, done in zip(jobs, self._codes(jobs, grids, work), strict=True)}
+
+    def _codes(self, jobs: Sequence[Job], grids: dict[str, LevelGrid], work: Work) -> list[_Done]:
         """Give the codes of layers, and what they lose."""
         keeps = [job.layer.stored != 0 for job in jobs]
         plain = [nearest_rows(_real(job.layer), grids[job.layer.name], keep)

@@ -67,7 +67,7 @@ def quantize_rows(made: Factor | Columns, rows: Array, grid: LevelGrid, keep: Ar
     for row in np.flatnonzero(~kept.all(axis=1)):
         mine = np.flatnonzero(kept[row, back])
         if mine.size:
-            lower = np.linalg.cholesky(_part(ready.hessian, ready.damping, back[mine]))
+            lower = cholesky(_part(ready.hessian, ready.damping, back[mine]))
             own = grid.part(slice(row, row + 1))
             codes[row, back[mine]] = _shared(lower, weights[row : row + 1, back[mine]], own, tile=1)[0]
     return codes

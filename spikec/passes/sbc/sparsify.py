@@ -16,11 +16,11 @@ from spikec.passes.sbc.allocation import removed
 from spikec.passes.sbc.encode import pruned_weight
 from spikec.passes.sbc.layers import Layer
 from spikec.passes.sbc.options import MIB, given_sparsities, pairs
-from spikec.passes.sbc.plan import batches, choose, planned, refuse_large
+from spikec.passes.sbc.plan import Batch, batches, choose, planned, refuse_large
 from spikec.passes.sbc.pruning import How, Job, Pruned, prune
 from spikec.passes.sbc.record import samples
 from spikec.passes.sbc.report import as_remark, chosen_samples, facts, measure, totals
-from spikec.passes.sbc.tasks import working
+from spikec.passes.sbc.tasks import Work, working
 from spikec.passes.surgery import edit, put
 
 
@@ -99,13 +99,18 @@ class SBC:
         made: dict[str, Pruned] = {}
         with working(ctx, self.workers, self.resume) as work:
             for batch in batches(graph, plan, inputs, ctx, self.memory, self.name, work.store):
-                jobs = [Job.of(one.layer, number[one.layer.name], parts, self.damping) for one, parts in batch]
-                for job, pruned in zip(jobs, prune(jobs, self.how, work), strict=True):
-                    made[job.layer.name] = pruned
-                    _tell_silent(job, ctx)
+                made |= self._pruned(batch, number, work, ctx)
         result = put(graph, _nodes(layers, made))
         self._report(graph, result, layers, made, ctx, inputs)
         return result
+
+    def _pruned(self, batch: Batch, number: Mapping[str, int], work: Work, ctx: Context) -> dict[str, Pruned]:
+        """Prune some layers; their Hessians, which `batch` holds, are let go."""
+        jobs = [Job.of(one.layer, number[one.layer.name], parts, self.damping) for one, parts in batch]
+        batch.clear()
+        for job in jobs:
+            _tell_silent(job, ctx)
+        return {job.layer.name: made for job, made in zip(jobs, prune(jobs, self.how, work), strict=True)}
 
     def _inputs(self, graph: Graph, ctx: Context, found: Findings) -> Array | None:
         """Give the calibration samples; None where magnitude pruning has none and needs none."""

@@ -11,7 +11,7 @@ import numpy as np
 from spikec.compiler.context import Context, Progress
 from spikec.compiler.weights import Array
 from spikec.passes.sbc.grids import LevelGrid
-from spikec.passes.sbc.kernels import keep_solve, order
+from spikec.passes.sbc.kernels import cores, keep_solve, order
 from spikec.passes.sbc.prune import Factor, default_block
 from spikec.passes.sbc.requantize import Columns, columns, quantize_rows
 from spikec.passes.work import Arrays, Executor, Store, Task, executor, perform
@@ -53,8 +53,17 @@ def order_block(inverse: Array, rows: Array, alive: Array, *, block: int, thread
 
 
 def refit_block(damped: Array, rows: Array, keep: Array, *, threads: int) -> Arrays:
-    """Give the best `rows` for a mask (methods.md 1.7)."""
-    return {"rows": keep_solve(damped, rows, keep, threads)}
+    """Give the best `rows` for a mask (methods.md 1.7), on as many threads as together hold one matrix like `damped`.
+
+    A thread holds the square of what a row keeps: 100 of them at 90 % sparsity, one where hardly anything goes. Rows
+    that keep most go first: so a thread's memory need not grow, and no long row is left for the end.
+    """
+    kept = np.count_nonzero(keep, axis=1)
+    turn = np.argsort(-kept, kind="stable")
+    fit = max(1, len(damped) ** 2 // max(1, int(kept.max(initial=0)) ** 2))
+    made = np.empty(rows.shape)
+    made[turn] = keep_solve(damped, rows[turn], keep[turn], min(fit, threads or cores()))
+    return {"rows": made}
 
 
 def level_block(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -17,9 +18,12 @@ from spikec.compiler.verify import verify
 from spikec.compiler.weights import Dense, Sparse
 from spikec.compiler.weights_nm import NM
 from spikec.passes import ALL
-from spikec.passes.sbc import SBC
+from spikec.passes.sbc import SBC, SBCQuantize, plan, quantizing, sparsify, tasks
 from spikec.passes.sbc.allocation import removed
+from spikec.passes.sbc.collect import collect
+from spikec.passes.sbc.kernels import keep_solve
 from spikec.passes.sbc.operations import Work, fan_out, work
+from spikec.passes.sbc.report import measure
 from spikec.runtime.reference import Reference
 from tests.passes.sbc.networks import chain, context, convolutional, dense, recurrent, spikes, two_layers
 
@@ -322,3 +326,47 @@ def test_rows_count_in_units_of_their_thresholds() -> None:
     scaled = chain(Input((16,)), Linear(Dense(weight * factor[:, None])), LIF(0.5, np.full(8, 0.5)))
     masks = [SBC(0.6).run(g, context(x))["linear1"].op.weight.decode() != 0 for g in (gained, scaled)]
     np.testing.assert_array_equal(*masks)
+
+
+@pytest.mark.parametrize(("step", "module"), [(SBC(0.5, memory=2), sparsify), (SBCQuantize(3, memory=2), quantizing)])
+def test_hessians_of_a_batch_are_gone_when_the_next_are_made(step, module, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    matrices = [Linear(dense(rng, 180, 180)) for _ in range(3)]
+    graph = chain(Input((180,)), *(op for one in matrices for op in (one, LIF(0.5, 0.5, reset="value"))))
+    held: list[weakref.ref] = []
+    batches = []
+
+    def collected(*args):
+        assert not [one for one in held if one() is not None]
+        made = collect(*args)
+        batches.append(len(made))
+        held.extend(weakref.ref(part.hessian) for parts in made.values() for part in parts)
+        return made
+
+    def measured(*args):
+        assert not [one for one in held if one() is not None]
+        return measure(*args)
+
+    monkeypatch.setattr(plan, "collect", collected)
+    monkeypatch.setattr(module, "measure", measured)
+    step.run(graph, context(spikes(0, 4, 6, 180)))
+    assert batches == [1, 1, 1]
+
+
+@pytest.mark.parametrize(("share", "threads"), [(0.0, 7), (0.2, 7), (0.45, 4), (0.9, 1), (1.0, 1)])
+def test_rows_are_solved_by_no_more_threads_than_the_memory_has_room_for(share, threads, monkeypatch) -> None:
+    rng = np.random.default_rng(0)
+    asked = []
+
+    def solve(damped, rows, keep, count):
+        asked.append(count)
+        return keep_solve(damped, rows, keep, count)
+
+    monkeypatch.setattr(tasks, "keep_solve", solve)
+    keep = np.zeros((5, 60), bool)
+    for row in range(5):
+        keep[row, rng.permutation(60)[: int(share * 60) - (row if 0 < share < 1 else 0)]] = True
+    hessian, rows = np.eye(60) + 0.1, rng.normal(size=(5, 60))
+    made = tasks.refit_block(hessian, rows, keep, threads=7)["rows"]
+    assert asked == [threads]
+    np.testing.assert_array_equal(made, keep_solve(hessian, rows, keep, 1))
