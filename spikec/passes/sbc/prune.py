@@ -65,13 +65,30 @@ def factor(hessian: Array, damping: float = 0.01) -> Factor:
     mean = float(diagonal.mean())
     added = damping * mean
     while True:
-        try:
-            lower = invert_lower(cholesky(_damped(hessian, added)))
-        except np.linalg.LinAlgError:
-            added = max(10 * added, 1e-12 * mean)
-            continue
-        inverse, inverse_diagonal = gram_of_lower(lower)
-        return Factor(hessian, inverse, inverse_diagonal, alive, added)
+        lower = _inverted(hessian, added)
+        if lower is not None and _definite(diagonal + added, np.einsum("ij,ij->j", lower, lower)):
+            inverse, inverse_diagonal = gram_of_lower(lower)
+            return Factor(hessian, inverse, inverse_diagonal, alive, added)
+        del lower
+        added = max(10 * added, 1e-12 * mean)
+
+
+def _inverted(hessian: Array, damping: float) -> Array | None:
+    """Give the inverse of the Cholesky factor of H + damping I, if it has one."""
+    try:
+        return invert_lower(cholesky(_damped(hessian, damping)))
+    except np.linalg.LinAlgError:
+        return None
+
+
+def _definite(diagonal: Array, inverse: Array) -> bool:
+    """Say whether a matrix is definite to rounding, by its diagonal and that of its inverse.
+
+    1 / G_pp is the least pivot that column p has among any others and in any order: where it is lost in the rounding of
+    H_pp, one factorisation may go well by luck and that of some of the columns fail. G is float32.
+    """
+    least = 4 * len(diagonal) * np.finfo(np.float64).eps
+    return bool(np.all(inverse < np.finfo(np.float32).max) and np.all(inverse * diagonal * least < 1))
 
 
 def default_block(columns: int) -> int:

@@ -238,6 +238,22 @@ def test_a_hessian_of_too_few_samples_never_gives_nan(seed: int, rank: int, damp
     assert np.isfinite(best).all()
 
 
+def test_a_factorisation_that_went_well_by_luck_is_not_taken() -> None:
+    """Of columns that are alike one way of rounding leaves a pivot above 0, and another one none."""
+    rng = np.random.default_rng(3697)
+    rng.integers(1, 5), rng.choice(6), rng.random((4, 24)), rng.normal(size=(4, 24))
+    x = (rng.random((4, 24)) < 0.05).astype(float)
+    hessian, rows = x.T @ x, rng.normal(size=(4, 24))
+    for damping in (0.0, 1e-30):
+        made = factor(hessian, damping)
+        assert made.damping >= 1e-12 * hessian.diagonal().mean()
+        for seed in range(20):
+            best = compensate(made, rows, np.random.default_rng(seed).random(rows.shape) < 0.6)
+            assert np.isfinite(best).all()
+    tiny = factor(np.diag([1e-12, 0.0]), 1e-30)  # of an input that never comes, 1 over the damping
+    assert np.isfinite(tiny.inverse).all()
+
+
 def test_a_layer_that_is_given_nothing_is_pruned_by_magnitude_which_is_told() -> None:
     _, rows = layer(0)
     made = factor(np.zeros((24, 24)))
