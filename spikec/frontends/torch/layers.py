@@ -22,7 +22,8 @@ from spikec.compiler.ops import (
     Scale,
     SumPool,
 )
-from spikec.compiler.weights import Array, Dense
+from spikec.compiler.weights import Array
+from spikec.frontends.torch.encoded import base_of, weight_of
 
 CONTAINERS = frozenset({"Sequential", "ModuleList", "ModuleDict", "ParameterList", "ParameterDict"})
 DROPOUTS = frozenset({"Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "AlphaDropout", "FeatureAlphaDropout"})
@@ -36,8 +37,14 @@ def array(tensor: Any) -> Array:
 
 
 def is_layer(module: Any) -> bool:
-    """Say whether a module is a plain torch.nn layer that has an op."""
-    return of_torch(module) and type(module).__name__ in LAYERS
+    """Say whether a module is a plain torch.nn layer that has an op, or one that tells its encoded weight."""
+    return kind_of(module) in LAYERS
+
+
+def kind_of(module: Any) -> str:
+    """Give the name of the torch.nn layer that a module is, or an empty text."""
+    base = type(module) if of_torch(module) else base_of(module)
+    return "" if base is None else base.__name__
 
 
 def of_torch(module: Any) -> bool:
@@ -56,7 +63,7 @@ def layer_op(module: Any, given: Shape, made: Shape) -> Op | None:
     Raises:
         ValueError: the layer has a setting that no op can express.
     """
-    return LAYERS[type(module).__name__](module, given, made)
+    return LAYERS[kind_of(module)](module, given, made)
 
 
 def chain_ops(module: Any, given: Shape, made: Shape) -> tuple[Op, ...]:
@@ -86,15 +93,15 @@ def shape_after(module: Any, shape: Shape) -> Shape:
 
 
 def _linear(module: Any, given: Shape, made: Shape) -> Op:
-    return Linear(Dense(array(module.weight)), None if module.bias is None else array(module.bias))
+    return Linear(weight_of(module), None if module.bias is None else array(module.bias))
 
 
 def _convolution(module: Any, given: Shape, made: Shape) -> Op:
     if module.padding_mode != "zeros":
         raise ValueError(f"padding_mode='{module.padding_mode}' is not supported; only zeros are")
-    kind = Conv1d if type(module).__name__ == "Conv1d" else Conv2d
+    kind = Conv1d if kind_of(module) == "Conv1d" else Conv2d
     return kind(
-        Dense(array(module.weight)),
+        weight_of(module),
         None if module.bias is None else array(module.bias),
         stride=tuple(module.stride),
         padding=padding_of(module.padding, tuple(module.kernel_size), tuple(module.dilation)),

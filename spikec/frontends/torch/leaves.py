@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from spikec.frontends.torch.adapter import Adapter
 from spikec.frontends.torch.advice import NO_TIME
-from spikec.frontends.torch.layers import PER_STEP
+from spikec.frontends.torch.layers import PER_STEP, kind_of
 from spikec.frontends.torch.operations import without_axis
 from spikec.frontends.torch.registry import adapter_of, owner_of
 from spikec.frontends.torch.values import Const, Expr, Layout, Ref, Sequence, Unknown, Value
@@ -45,7 +45,7 @@ def write_layer(tracer: Tracer, path: str, module: Any, value: Value, result: An
         call.outputs = {"value": result}
         tracer.know(result, Ref(call, "value", tensor=result))
         return
-    kind = type(module).__name__
+    kind = kind_of(module) or type(module).__name__
     owner = owner_of(module)
     own = owner is not None and owner.layout(module) == value.layout
     if value.reduced or not (value.joined or own or kind in PER_STEP or kind in ("Flatten", "Unflatten")):

@@ -1,4 +1,4 @@
-"""The checkpoint of a fine-tuning: whole or not there, read without running pickles, refused if it is another's."""
+"""The checkpoint of a training: whole or not there, read without running pickles, refused if it is another's."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,19 @@ from spikec.compiler.diagnostics import fail
 from spikec.passes.finetune.carry import Masked
 from spikec.passes.work.task import digest
 
-FORMAT = "spikec fine-tuning 1"
+
+@dataclass(frozen=True)
+class Kind:
+    """Whose checkpoints they are: the format's name in the file, the code of its diagnostics, what it is called."""
+
+    format: str
+    code: str
+    name: str
+    parts: str
+    """What a checkpoint of another run may differ in."""
+
+
+FINE_TUNING = Kind("spikec fine-tuning 1", "finetune/checkpoint", "a fine-tuning", "weights, masks, data or settings")
 
 
 def identity(module: Any, layers: Mapping[str, Masked], settings: str) -> str:
@@ -33,11 +46,11 @@ def _bytes() -> Any:
     return torch.uint8
 
 
-def write(path: Path, key: str, content: Mapping[str, Any]) -> None:
+def write(path: Path, key: str, content: Mapping[str, Any], kind: Kind = FINE_TUNING) -> None:
     """Write a checkpoint, all at once.
 
     Raises:
-        CompileError: `finetune/checkpoint`; what was there before is whole.
+        CompileError: the kind's code; what was there before is whole.
     """
     import torch
 
@@ -45,7 +58,7 @@ def write(path: Path, key: str, content: Mapping[str, Any]) -> None:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
         try:
             with os.fdopen(handle, "wb") as file:
-                torch.save({"format": FORMAT, "key": key, **content}, file)
+                torch.save({"format": kind.format, "key": key, **content}, file)
                 file.flush()
                 os.fsync(file.fileno())
             Path(name).replace(path)
@@ -54,20 +67,20 @@ def write(path: Path, key: str, content: Mapping[str, Any]) -> None:
             raise
     except OSError as error:
         message = f"the checkpoint cannot be written: {error.strerror or error}"
-        raise fail("finetune/checkpoint", message, str(path), "name a file in a folder that can be written") from error
+        raise fail(kind.code, message, str(path), "name a file in a folder that can be written") from error
 
 
-def read(path: Path, key: str) -> Mapping[str, Any] | None:
+def read(path: Path, key: str, kind: Kind = FINE_TUNING) -> Mapping[str, Any] | None:
     """Read a checkpoint; None if there is no file.
 
     Raises:
-        CompileError: `finetune/checkpoint`: it is damaged, or of a fine-tuning that started from something else. It is
-            left as it is.
+        CompileError: the kind's code: it is damaged, or of a run that started from something else. It is left as it
+            is.
     """
     import torch
 
     if not path.parent.is_dir():
-        raise fail("finetune/checkpoint", "there is no folder for the checkpoint", str(path), "make it first")
+        raise fail(kind.code, "there is no folder for the checkpoint", str(path), "make it first")
     if not path.exists():
         return None
     help = "name another file, or remove this one to start from the beginning"
@@ -75,10 +88,10 @@ def read(path: Path, key: str) -> Mapping[str, Any] | None:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever a broken file makes torch say
         reason = (str(error).splitlines() or [""])[0].split(". ")[0] or type(error).__name__
-        raise fail("finetune/checkpoint", f"the checkpoint cannot be read: {reason}", str(path), help) from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise fail("finetune/checkpoint", "the file is no checkpoint of a fine-tuning", str(path), help)
+        raise fail(kind.code, f"the checkpoint cannot be read: {reason}", str(path), help) from error
+    if not isinstance(content, dict) or content.get("format") != kind.format:
+        raise fail(kind.code, f"the file is no checkpoint of {kind.name}", str(path), help)
     if content.get("key") != key:
-        message = "the checkpoint is of other weights, masks, data or settings"
-        raise fail("finetune/checkpoint", message, str(path), help)
+        message = f"the checkpoint is of other {kind.parts}"
+        raise fail(kind.code, message, str(path), help)
     return content

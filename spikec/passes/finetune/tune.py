@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sized
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sized
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
@@ -13,6 +12,7 @@ from spikec.compiler.context import Progress, Quiet
 from spikec.compiler.diagnostics import Sink, fail, ignore, remark, warning
 from spikec.passes.finetune import checkpoint as checkpoints
 from spikec.passes.finetune.carry import Masked
+from spikec.passes.finetune.guards import modes_and_seeds, put_back_on_failure
 from spikec.passes.finetune.masks import hold, install, places
 
 GRADIENT = "train with a surrogate gradient (spike_grad), and return what it flows through"
@@ -96,7 +96,7 @@ def fine_tune(
     made = repr((settings, steps, optimizer is not None))
     key = checkpoints.identity(module, layers, made) if checkpoint is not None else ""
     path = Path(checkpoint) if checkpoint is not None else None
-    with _put_back_on_failure(module), _modes_and_seeds(module):
+    with put_back_on_failure(module), modes_and_seeds(module):
         install(module, layers)
         with hold(module, layers):
             return run.through(optimizer or _sgd(settings), list(layers), path, key)
@@ -228,37 +228,3 @@ def _pair(batch: Any) -> tuple[Any, Any]:
     if not isinstance(batch, tuple | list) or len(batch) != 2:
         raise fail("finetune/loader", "a batch is a pair (inputs, targets)", help="wrap the loader if yours has more")
     return batch[0], batch[1]
-
-
-@contextmanager
-def _put_back_on_failure(module: Any) -> Iterator[None]:
-    """Give the module its parameters and buffers back if the block does not end well."""
-    import torch
-
-    saved = [(tensor, tensor.detach().clone()) for tensor in (*module.parameters(), *module.buffers())]
-    buffers = [(part, dict(part._buffers)) for part in module.modules()]  # forward may put other tensors in their place
-    try:
-        yield
-    except BaseException:
-        with torch.no_grad():
-            for tensor, before in saved:
-                tensor.copy_(before)
-        for part, own in buffers:
-            part._buffers.clear()
-            part._buffers.update(own)
-        module.zero_grad(set_to_none=True)
-        raise
-
-
-@contextmanager
-def _modes_and_seeds(module: Any) -> Iterator[None]:
-    """Leave which parts are in training mode, and torch's generators, as they were."""
-    import torch
-
-    modes = [(part, part.training) for part in module.modules()]
-    try:
-        with torch.random.fork_rng(), torch.enable_grad():
-            yield
-    finally:
-        for part, mode in modes:
-            part.training = mode
