@@ -18,13 +18,16 @@ LARGEST = 32
 
 @dataclass(frozen=True, eq=False)
 class NM:
-    """N:M structure of another encoding's tensor.
+    """N:M structure of another encoding's tensor (methods.md 2.2).
 
-    The tensor is seen as a matrix (out, in) = (shape[0], rest). Along `axis` every line of it is cut into blocks of
-    `m` consecutive entries, of which at most `n` are not zero; the last block of a line may reach past the tensor,
-    where nothing is. `inner` is the full tensor in its own encoding (Dense, Fixed or Grid). Of every block exactly n
-    entries are stored, each with its position: the non-zeros and, where they are fewer, the zeros of the lowest
-    positions.
+    The tensor (C_out, C_in, *kernel), a matrix without a kernel, is cut into lines: along `in` a line is the C_in
+    input channels of one output at one position of the kernel, along `out` the C_out outputs of one input channel at
+    one position. Every line is cut into blocks of `m` consecutive entries, of which at most `n` are not zero; the last
+    block of a line may reach past it, where nothing is. Lines are stored outputs first, then positions (kh, kw), then
+    channels: weights that one spike meets, or that one output reads at one place, lie together.
+
+    `inner` is the full tensor in its own encoding (Dense, Fixed or Grid). Of every block exactly n entries are stored,
+    each with its position: the non-zeros and, where they are fewer, the zeros of the lowest positions.
     """
 
     inner: Whole
@@ -51,22 +54,15 @@ class NM:
         """Shape of the tensor."""
         return self.inner.shape
 
-    def _matrix(self) -> Array:
-        return self.inner.stored().reshape(self.shape[0], -1)
-
     def _blocks(self) -> Array:
-        """Give the stored entries as (lines, blocks, m), zeros past the end; a line is a row (in) or a column (out)."""
-        lines = self._matrix() if self.axis == "in" else self._matrix().T
-        count, length = lines.shape
-        padded = np.zeros((count, -(-length // self.m) * self.m), lines.dtype)
-        padded[:, :length] = lines
-        return padded.reshape(count, -1, self.m)
+        """Give the stored entries as (lines, blocks, m), zeros past the end."""
+        return blocks_of(self.inner.stored(), self.m, self.axis)
 
     @property
     def positions(self) -> Array:
         """Positions in their block of the entries that are stored, ascending: (lines, blocks, n), uint8.
 
-        A line is a row of the matrix where the axis is `in`, a column where it is `out`.
+        Of a matrix a line is a row where the axis is `in`, a column where it is `out`.
         """
         first = np.argsort(self._blocks() == 0, axis=-1, kind="stable")[..., : self.n]
         return np.sort(first, axis=-1).astype(np.uint8)
@@ -104,27 +100,57 @@ def rewrapped(like: Weight, inner: Whole) -> Weight:
     return Sparse(inner) if isinstance(like, Sparse) else inner
 
 
-def entries_to_matrix(values: Array, positions: Array, shape: tuple[int, int], m: int, axis: Axis) -> Array:
-    """Put stored entries back into a matrix (out, in).
+def lines_of(tensor: Array, axis: Axis) -> Array:
+    """Lay a tensor (C_out, C_in, *kernel) out as lines, a view where NumPy can: (C_out * kernel, C_in) or (rest, C_out).
+
+    Along `in` lines are ordered (C_out, kh, kw), along `out` (kh, kw, C_in).
+    """
+    inward = np.moveaxis(tensor, 1, -1)  # (C_out, *kernel, C_in)
+    if axis == "in":
+        return inward.reshape(-1, tensor.shape[1])
+    return inward.reshape(tensor.shape[0], -1).T
+
+
+def of_lines(lines: Array, shape: Shape, axis: Axis) -> Array:
+    """Put lines back into a tensor of a shape: what `lines_of` undoes."""
+    inward = (shape[0], *shape[2:], shape[1])
+    return np.ascontiguousarray(np.moveaxis((lines if axis == "in" else lines.T).reshape(inward), -1, 1))
+
+
+def blocks_of(tensor: Array, m: int, axis: Axis) -> Array:
+    """Cut a tensor (C_out, C_in, *kernel) into blocks along an axis: (lines, blocks, m), zeros past the end."""
+    lines = lines_of(tensor, axis)
+    count, length = lines.shape
+    padded = np.zeros((count, -(-length // m) * m), lines.dtype)
+    padded[:, :length] = lines
+    return padded.reshape(count, -1, m)
+
+
+def of_blocks(blocks: Array, shape: Shape, axis: Axis) -> Array:
+    """Put blocks back into a tensor of a shape: what `blocks_of` undoes, whatever lies past the end left out."""
+    length = shape[1] if axis == "in" else shape[0]
+    return of_lines(blocks.reshape(len(blocks), -1)[:, :length], shape, axis)
+
+
+def entries_to_tensor(values: Array, positions: Array, shape: Shape, m: int, axis: Axis) -> Array:
+    """Put stored entries back into a tensor (C_out, C_in, *kernel).
 
     Args:
         values: (lines, blocks, n).
         positions: (lines, blocks, n), distinct in a block and below m.
-        shape: of the matrix.
+        shape: of the tensor.
         m: length of a block.
         axis: along which axis the blocks lie.
 
     Raises:
-        ValueError: positions repeat in a block or reach past it, or a value other than 0 lies past the matrix.
+        ValueError: positions repeat in a block or reach past it, or a value other than 0 lies past the tensor.
     """
     ordered = np.sort(positions.astype(np.int64), axis=-1)
     if positions.size and (ordered[..., -1].max() >= m or np.any(np.diff(ordered, axis=-1) == 0)):
         raise ValueError(f"positions in a block of {m} must be distinct and below {m}")
-    lines, length = (shape[0], shape[1]) if axis == "in" else (shape[1], shape[0])
     padded = np.zeros((*values.shape[:2], m), values.dtype)
     np.put_along_axis(padded, positions.astype(np.int64), values, axis=-1)
-    flat = padded.reshape(lines, -1)
-    if np.any(flat[:, length:]):
-        raise ValueError("a value other than 0 lies past the end of the matrix")
-    matrix = flat[:, :length]
-    return np.ascontiguousarray(matrix if axis == "in" else matrix.T)
+    length = shape[1] if axis == "in" else shape[0]
+    if np.any(padded.reshape(len(padded), -1)[:, length:]):
+        raise ValueError("a value other than 0 lies past the end of the tensor")
+    return of_blocks(padded, shape, axis)

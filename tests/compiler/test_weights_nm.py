@@ -13,7 +13,7 @@ from spikec.compiler.ir import Graph, Node
 from spikec.compiler.ops import FixedSum, Input, Linear, Output
 from spikec.compiler.serialize import dumps, loads
 from spikec.compiler.weights import Dense, Fixed, Sign, Weight
-from spikec.compiler.weights_nm import NM, Axis, entries_to_matrix
+from spikec.compiler.weights_nm import NM, Axis, entries_to_tensor
 
 
 @st.composite
@@ -39,18 +39,33 @@ def nm_weights(draw: st.DrawFn) -> NM:
 
 def kept_at_random(rng: np.random.Generator, shape: tuple[int, ...], n: int, m: int, axis: Axis) -> np.ndarray:
     """Give a mask with at most n of m kept along the axis."""
-    rows, columns = shape[0], int(np.prod(shape[1:]))
-    lines, length = (rows, columns) if axis == "in" else (columns, rows)
+    lines, length = form(shape, axis)
     order = np.argsort(rng.random((lines, ceil(length / m), m)), axis=-1)
-    mask = (order < n).reshape(lines, -1)[:, :length]
-    return (mask if axis == "in" else mask.T).reshape(shape)
+    mask = np.zeros(shape, bool)
+    for line, entries in enumerate((order < n).reshape(lines, -1)[:, :length]):
+        mask[place(line, shape, axis)] = entries
+    return mask
+
+
+def form(shape: tuple[int, ...], axis: Axis) -> tuple[int, int]:
+    """Give the number of lines and their length."""
+    length = shape[1] if axis == "in" else shape[0]
+    return int(np.prod(shape)) // length, length
+
+
+def place(line: int, shape: tuple[int, ...], axis: Axis) -> tuple:
+    """Say where a line lies: lines are counted over outputs, then positions of the kernel, then channels."""
+    if axis == "in":
+        output, *position = np.unravel_index(line, (shape[0], *shape[2:]))
+        return (output, slice(None), *position)
+    *position, channel = np.unravel_index(line, (*shape[2:], shape[1]))
+    return (slice(None), channel, *position)
 
 
 def unpack(weight: NM) -> np.ndarray:
     """Read the packed form with nothing but the shape and the structure."""
     stream = np.unpackbits(np.frombuffer(weight.pack(), np.uint8), bitorder="little")
-    rows, columns = weight.shape[0], int(np.prod(weight.shape[1:]))
-    lines, length = (rows, columns) if weight.axis == "in" else (columns, rows)
+    lines, length = form(weight.shape, weight.axis)
     count = lines * ceil(length / weight.m) * weight.n
     index = (weight.m - 1).bit_length()
     width = weight.inner.width if isinstance(weight.inner, Fixed) else weight.inner.values.dtype.itemsize * 8
@@ -62,10 +77,9 @@ def unpack(weight: NM) -> np.ndarray:
         values = (-values if weight.inner.sign == "inhibitory" else values) * weight.inner.step
     else:
         values = values.astype(f"u{width // 8}").view(weight.inner.values.dtype)
-    form = (lines, ceil(length / weight.m), weight.n)
+    blocks = (lines, ceil(length / weight.m), weight.n)
     assert all(len(set(block)) == weight.n for block in positions.reshape(-1, weight.n).tolist())
-    matrix = entries_to_matrix(values.reshape(form), positions.reshape(form), (rows, columns), weight.m, weight.axis)
-    return matrix.reshape(weight.shape)
+    return entries_to_tensor(values.reshape(blocks), positions.reshape(blocks), weight.shape, weight.m, weight.axis)
 
 
 def whole(bits: np.ndarray, width: int) -> np.ndarray:
@@ -103,6 +117,34 @@ def test_what_is_stored_of_a_block() -> None:
     assert weight.describe() == "2:4 out of fixed i8[5, 2] mixed exp=0"
 
 
+def test_blocks_of_a_kernel_lie_on_channels_at_one_position() -> None:
+    """Along the inputs 1:2 keeps a channel of each pair at every position; blocks over the kernel's rows would refuse it.
+
+    The packed form is written out by hand: kernel 4 x 1, entries (output, kh, block of channels), then the values.
+    """
+    values = np.zeros((1, 4, 1, 2), int)
+    values[0, :, 0, 0] = [1, 0, 0, 2]  # channels 0 and 3 at position 0
+    values[0, :, 0, 1] = [0, 3, 4, 0]  # channels 1 and 2 at position 1
+    weight = NM(Fixed(values, width=4), 1, 2, "in")
+    assert weight.positions.tolist() == [[[0], [1]], [[1], [0]]]
+    assert weight.values.tolist() == [[[1], [2]], [[3], [4]]]
+    assert weight.pack().hex() == "16320400"  # positions 0 1 1 0, then 1 2 3 4 in four bits each, then the exponent 0
+    over = np.zeros((1, 2, 1, 2), int)
+    over[0, :, 0, 0] = 1  # both channels at one position
+    with pytest.raises(ValueError, match="along the in axis may differ from 0; a block holds 2"):
+        NM(Fixed(over), 1, 2, "in")
+    assert NM(Fixed(np.swapaxes(over, 1, 3)), 1, 2, "in").positions.size == 2  # one channel at both positions
+
+
+def test_blocks_along_the_outputs_are_outputs_of_one_input_and_position() -> None:
+    values = np.zeros((4, 2, 1, 2), int)
+    for position, channel, outputs in ((0, 0, (0, 2)), (0, 1, (1, 3)), (1, 0, (1, 2)), (1, 1, (0, 3))):
+        values[list(outputs), channel, 0, position] = [1 + position, 5 + channel]
+    weight = NM(Fixed(values), 1, 2, "out")
+    assert weight.positions.reshape(4, 2).tolist() == [[0, 0], [1, 1], [1, 0], [0, 1]]  # lines (kh, kw, C_in)
+    assert weight.values.reshape(4, 2).tolist() == [[1, 5], [1, 6], [2, 5], [2, 6]]
+
+
 @pytest.mark.parametrize(
     ("values", "n", "m", "axis", "message"),
     [
@@ -123,11 +165,11 @@ def test_what_has_another_structure_is_refused(values: list[int], n: int, m: int
     [
         ([[[1, 2]]], [[[0, 0]]], "must be distinct and below 4"),
         ([[[1, 2]]], [[[0, 4]]], "must be distinct and below 4"),
-        ([[[1, 2]]], [[[0, 3]]], "past the end of the matrix"),
+        ([[[1, 2]]], [[[0, 3]]], "past the end of the tensor"),
     ],
 )
 def test_entries_that_cannot_be_are_refused(
     values: list[list[list[int]]], positions: list[list[list[int]]], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        entries_to_matrix(np.array(values), np.array(positions), (3, 1), 4, "out")
+        entries_to_tensor(np.array(values), np.array(positions), (3, 1), 4, "out")

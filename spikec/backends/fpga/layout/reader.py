@@ -13,7 +13,7 @@ from spikec.backends.fpga.layout.memories import Geometry, geometry_of, neurons_
 from spikec.compiler.cores import EventCore, source_rows
 from spikec.compiler.diagnostics import CompileError, Findings, fail
 from spikec.compiler.weights import Array, Fixed
-from spikec.compiler.weights_nm import NM, entries_to_matrix
+from spikec.compiler.weights_nm import NM, entries_to_tensor
 
 PARTS = (Kind.GEOMETRY, Kind.WEIGHTS, Kind.NEURONS, Kind.NEURON_MAP)
 
@@ -103,7 +103,7 @@ def _matrix(core: EventCore, rows: Array) -> Array:
     form = (len(rows), core.blocks, core.kept, core.lanes)
     values = core.values[rows].reshape(form).transpose(0, 1, 3, 2).reshape(len(rows), -1, core.kept)
     positions = core.positions[rows].reshape(form).transpose(0, 1, 3, 2).reshape(len(rows), -1, core.kept)
-    return entries_to_matrix(values, positions, (core.neurons, len(rows)), core.block, "out")
+    return entries_to_tensor(values, positions, (core.neurons, len(rows)), core.block, "out")
 
 
 def neuron_values(cores: Sequence[Placed], name: str) -> Array:
