@@ -159,6 +159,20 @@ def sbc_order_blocks(
 ) -> None:
     """Write the losses (r, d) of what goes, and what is kept: n of every m columns."""
 
+def sbc_order_across(
+    *,
+    inverses: NDArray[np.float32],
+    alive: NDArray[np.uint8],
+    which: NDArray[np.int64],
+    scales: NDArray[np.float32],
+    rows: NDArray[np.float32],
+    n: int,
+    m: int,
+    keep: NDArray[np.uint8],
+    threads: int,
+) -> None:
+    """Write what is kept: n of every m neighbouring rows in each column."""
+
 def sbc_order_thread_bytes(size: int, block: int) -> int:
     """Bytes that a thread of sbc_order holds besides the shared inverse."""
 

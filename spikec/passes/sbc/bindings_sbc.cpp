@@ -55,6 +55,25 @@ void bound_blocks(const In<float, 2> &inverse, const In<float, 2> &rows, const I
     order({inverse.data(), rows.data(), alive.data(), losses.data(), size, count, 1, m, m - n, keep.data()}, threads);
 }
 
+void bound_across(const In<float, 3> &inverses, const In<std::uint8_t, 2> &alive, const In<std::int64_t, 1> &which,
+                  const In<float, 1> &scales, const In<float, 2> &rows, std::size_t n, std::size_t m,
+                  const Out<std::uint8_t, 2> &keep, unsigned threads) {
+    const std::size_t kinds = inverses.shape(0), size = inverses.shape(2), count = rows.shape(0);
+    if (inverses.shape(1) != size || which.size() != count || scales.size() != count)
+        throw nb::value_error("the arrays do not have one size");
+    shaped(alive, kinds, size);
+    shaped(rows, count, size);
+    shaped(keep, count, size);
+    if (m == 0 || n > m) throw nb::value_error("a block of m rows cannot keep n");
+    for (std::size_t r = 0; r < count; ++r)
+        if (which.data()[r] < 0 || static_cast<std::size_t>(which.data()[r]) >= kinds)
+            throw nb::value_error("a row has no inverse");
+    const nb::gil_scoped_release release;
+    order_across({inverses.data(), alive.data(), which.data(), scales.data(), rows.data(), keep.data(), size, count, m,
+                  n},
+                 threads);
+}
+
 void bound_solve(const In<double, 2> &damped, const std::optional<In<double, 2>> &inverse, const In<double, 2> &rows,
                  const In<std::uint8_t, 2> &keep, const Out<double, 2> &out, unsigned threads) {
     const std::size_t size = damped.shape(0), count = rows.shape(0);
@@ -115,6 +134,8 @@ void bind_sbc(nb::module_ &m) {
           "threads"_a);
     m.def("sbc_order_blocks", &bound_blocks, nb::kw_only(), "inverse"_a, "rows"_a, "alive"_a, "n"_a, "m"_a,
           "losses"_a, "keep"_a, "threads"_a);
+    m.def("sbc_order_across", &bound_across, nb::kw_only(), "inverses"_a, "alive"_a, "which"_a, "scales"_a, "rows"_a,
+          "n"_a, "m"_a, "keep"_a, "threads"_a);
     m.def("sbc_order_thread_bytes", &order_thread_bytes, "size"_a, "block"_a);
     m.def("sbc_keep_solve", &bound_solve, nb::kw_only(), "damped"_a, "inverse"_a.none(), "rows"_a, "keep"_a, "out"_a,
           "threads"_a);

@@ -58,6 +58,41 @@ def order_blocks(
     return keep.view(np.bool_)
 
 
+def order_across(
+    inverses: Array, which: Array, rows: Array, n: int, m: int, scales: Array, alive: Array, threads: int = 0
+) -> NDArray[np.bool_]:
+    """Give what N:M pruning along the outputs keeps, (r, d): n of every m consecutive rows in each column.
+
+    Joint greedy OBS: of the m rows of a block the weight of the least scale * w_p^2 / G_pp goes, its row makes up for
+    it, and so on; a column that has lost m - n rows loses no more. It is exact greedy on the sum of the rows' losses,
+    for rows are coupled by nothing but this. The last rows may be fewer than m, and lose what is over n. Weights
+    whose columns are not alive go first.
+
+    Args:
+        inverses: (k, d, d), of damped Hessians.
+        which: (r,), the inverse of each row.
+        rows: weights (r, d).
+        n: rows that a block keeps in each column.
+        m: rows of a block.
+        scales: (r,), how much a row's loss counts.
+        alive: (k, d).
+        threads: 0 for one a core.
+    """
+    keep = np.empty(rows.shape, np.uint8)
+    _spikecore.sbc_order_across(
+        inverses=np.ascontiguousarray(inverses, np.float32),
+        alive=np.ascontiguousarray(alive != 0).view(np.uint8),
+        which=np.ascontiguousarray(which, np.int64),
+        scales=np.ascontiguousarray(scales, np.float32),
+        rows=np.ascontiguousarray(rows, np.float32),
+        n=n,
+        m=m,
+        keep=keep,
+        threads=threads,
+    )
+    return keep.view(np.bool_)
+
+
 def order_bytes(size: int, block: int = 1, threads: int = 0) -> int:
     """Bytes that `order` needs for d = `size` columns: the shared inverse and what each thread holds."""
     return 4 * size * size + _threads(threads) * _spikecore.sbc_order_thread_bytes(size, block)

@@ -20,6 +20,20 @@ struct OrderTask {
 // Writes the loss of each weight, w_p^2 / G_pp at the start of its batch; each row by itself, any number of threads.
 void order(const OrderTask &task, unsigned threads);
 
+// Rows of which every `group` neighbours keep `kept` in each column, pruned together; they may have several inverses.
+struct AcrossTask {
+    const float *inverses;        // (kinds, size, size)
+    const std::uint8_t *alive;    // (kinds, size), 0 for a column that goes first
+    const std::int64_t *which;    // (count), the kind of each row
+    const float *scales;          // (count), how much a score of the row counts
+    const float *rows;            // (count, size)
+    std::uint8_t *keep;           // (count, size), written
+    std::size_t size, count, group, kept;
+};
+
+// Writes what is kept; the last rows may be fewer than a group. Each group by itself, any number of threads.
+void order_across(const AcrossTask &task, unsigned threads);
+
 // Bytes that a thread holds besides the shared inverse.
 std::size_t order_thread_bytes(std::size_t size, std::size_t block);
 

@@ -48,6 +48,26 @@ def order_blocks(inverse: Array, row: Array, n: int, m: int) -> NDArray[np.bool_
     return keep
 
 
+def order_across(inverses: Array, which: list[int], rows: Array, n: int, m: int, scales: Array) -> NDArray[np.bool_]:
+    """Give what exact greedy elimination keeps if each m rows keep n in a column: over the weights of all m together."""
+    keep = np.ones(rows.shape, bool)
+    for first in range(0, len(rows), m):
+        block = list(range(first, min(first + m, len(rows))))
+        gs, w = {r: inverses[which[r]].copy() for r in block}, rows.copy()
+        for _ in range(rows.shape[1] * max(0, len(block) - n)):
+            _, r, p = min(
+                (scales[r] * w[r, p] ** 2 / gs[r][p, p], r, p)
+                for r in block
+                for p in np.flatnonzero(keep[r])
+                if keep[block, p].sum() > n
+            )
+            g = gs[r]
+            w[r] = w[r] - g[:, p] * w[r, p] / g[p, p]
+            gs[r] = g - np.outer(g[:, p], g[p]) / g[p, p]
+            keep[r, p] = False
+    return keep
+
+
 def compensate(inverse: Array, row: Array, keep: NDArray[np.bool_]) -> Array:
     """Give a row without its pruned weights: w - G_:P (G_PP)^-1 w_P (methods.md 1.7)."""
     gone = ~keep

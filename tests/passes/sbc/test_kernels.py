@@ -105,6 +105,41 @@ def test_blocks_keep_n_of_m_by_greedy_elimination(n: int, m: int) -> None:
         assert np.array_equal(keep, kernels.order_blocks(inverse, rows, n, m, threads=3))
 
 
+@pytest.mark.parametrize(("n", "m", "count"), [(2, 4, 8), (1, 4, 6), (1, 2, 5), (3, 8, 11), (5, 8, 12)])
+def test_rows_that_share_what_a_block_loses_are_the_plain_greedy(n: int, m: int, count: int) -> None:
+    """Several inverses and scales; the last block has fewer rows; panels are dropped on the way."""
+    size = 53
+    (_, one, rows), (_, two, _) = plain.problem(n, size, count), plain.problem(m + 9, size, 1)
+    rng = np.random.default_rng(m)
+    which, scales = rng.integers(0, 2, count), rng.uniform(0.3, 3, count)
+    inverses, alive = np.stack([one, two]), np.ones((2, size), bool)
+    keep = kernels.order_across(inverses, which, rows, n, m, scales, alive, threads=1)
+    assert np.array_equal(keep, plain.order_across(inverses, which.tolist(), rows, n, m, scales))
+    for first in range(0, count, m):
+        assert (keep[first : first + m].sum(axis=0) == min(n, count - first)).all()
+    assert np.array_equal(keep, kernels.order_across(inverses, which, rows, n, m, scales, alive, threads=3))
+
+
+def test_across_rows_is_one_row_of_all_of_them() -> None:
+    """Rows with no coupling but the blocks: one row whose Hessian is block diagonal, blocks of m neighbours."""
+    _, inverse, rows = plain.problem(5, 40, 4)
+    long = np.zeros((40, 4, 40, 4))
+    for r in range(4):
+        long[:, r, :, r] = inverse
+    want = kernels.order_blocks(long.reshape(160, 160), rows.T.reshape(1, 160), 1, 4).reshape(40, 4).T
+    alive = np.ones((1, 40), bool)
+    keep = kernels.order_across(inverse[None], np.zeros(4, int), rows, 1, 4, np.ones(4), alive)
+    assert np.array_equal(keep, want)
+    alive[0, 7:30] = False
+    keep = kernels.order_across(inverse[None], np.zeros(4, int), rows, 1, 4, np.ones(4), alive)
+    assert keep[:, 7:30].tolist() == [[False] * 23] * 3 + [[True] * 23]
+    both = np.stack([alive[0], ~alive[0]])  # what is dead in a row goes before what is alive in another
+    keep = kernels.order_across(np.stack([inverse] * 2), np.array([0, 0, 1, 1]), rows, 2, 4, np.ones(4), both)
+    assert np.array_equal(keep, both[[0, 0, 1, 1]])
+    with pytest.raises(ValueError, match="no inverse"):
+        kernels.order_across(inverse[None], np.ones(4, int), rows, 1, 4, np.ones(4), alive)
+
+
 def test_dead_columns_are_the_first_of_their_block_to_go() -> None:
     alive = np.array([1, 0, 1, 0, 0, 0, 0, 1], bool)
     keep = kernels.order_blocks(np.eye(8), np.arange(8, 0, -1)[None], 1, 4, alive=alive)
