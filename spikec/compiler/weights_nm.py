@@ -101,7 +101,7 @@ def rewrapped(like: Weight, inner: Whole) -> Weight:
 
 
 def lines_of(tensor: Array, axis: Axis) -> Array:
-    """Lay a tensor (C_out, C_in, *kernel) out as lines, a view where NumPy can: (C_out * kernel, C_in) or (rest, C_out).
+    """Lay a tensor (C_out, C_in, *kernel) out as lines: (C_out * positions, C_in) or (positions * C_in, C_out).
 
     Along `in` lines are ordered (C_out, kh, kw), along `out` (kh, kw, C_in).
     """

@@ -126,14 +126,15 @@ def test_sparse_rows_store_the_codes_that_are_not_zero(grid: Grid) -> None:
 
 @given(grids(masked=True))
 def test_blocks_store_n_codes_of_m(grid: Grid) -> None:
-    matrix = grid.codes.reshape(grid.shape[0], -1).copy()
-    matrix[:, 1::2] = 0
-    inner = Grid(matrix.reshape(grid.shape), grid.scale, grid.width, grid.sign)
+    codes = grid.codes.copy()
+    codes[:, 1::2] = 0
+    inner = Grid(codes, grid.scale, grid.width, grid.sign)
+    matrix = np.moveaxis(codes, 1, -1).reshape(-1, grid.shape[1])  # a line for each position of the kernel
     weight = NM(inner, 1, 2, "in")
     assert np.array_equal(weight.decode(), inner.decode())
     assert len(weight.pack()) == ceil(weight.bits / 8)
     reader, blocks = Reader(weight, inner), ceil(matrix.shape[1] / 2)
-    rows = np.repeat(np.arange(len(matrix)), blocks)
+    rows = np.repeat(np.arange(grid.shape[0]), len(matrix) // grid.shape[0] * blocks)
     positions = reader.take(rows.size, 1)
     width = entry_bits(inner, zero=not np.all(matrix[:, ::2]))
     codes = reader.codes(reader.take(rows.size, width), width, rows, reader.tail()[1])

@@ -118,7 +118,7 @@ def test_what_is_stored_of_a_block() -> None:
 
 
 def test_blocks_of_a_kernel_lie_on_channels_at_one_position() -> None:
-    """Along the inputs 1:2 keeps a channel of each pair at every position; blocks over the kernel's rows would refuse it.
+    """Along the inputs 1:2 keeps a channel of each pair at every position; blocks over flattened columns refuse that.
 
     The packed form is written out by hand: kernel 4 x 1, entries (output, kh, block of channels), then the values.
     """

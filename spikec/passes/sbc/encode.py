@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from spikec.compiler.target import Target
-from spikec.compiler.weights import Array, Dense, Fixed, Sign, Sparse, Weight, unwrapped
+from spikec.compiler.weights import Array, Dense, Fixed, Sign, Sparse, Weight, Whole, unwrapped
 from spikec.compiler.weights_grid import Grid
 from spikec.compiler.weights_nm import NM, rewrapped
 from spikec.passes.sbc.grids import LevelGrid, of_fixed
@@ -20,6 +20,12 @@ def pruned_weight(like: Weight, stored: Array) -> Weight:
 
     Floats keep their type, integers their width, step, sign and exponent, codes their scale; N:M stays N:M.
     """
+    made = stored_weight(like, stored)
+    return rewrapped(like, made) if isinstance(like, NM) else Sparse(made)
+
+
+def stored_weight(like: Weight, stored: Array) -> Whole:
+    """Give a matrix in stored units the encoding of the old weight, without its structure of zeros."""
     inner, values = unwrapped(like), np.asarray(stored).reshape(like.shape)
     made: Dense | Fixed | Grid
     if isinstance(inner, Fixed):
@@ -28,7 +34,7 @@ def pruned_weight(like: Weight, stored: Array) -> Weight:
         made = replace(inner, codes=np.rint(values).astype(np.int64))
     else:
         made = Dense(values.astype(inner.decode().dtype))
-    return rewrapped(like, made) if isinstance(like, NM) else Sparse(made)
+    return made
 
 
 def quantized_weight(like: Weight, codes: Array, grid: LevelGrid, target: Target | None) -> Weight:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -66,15 +66,19 @@ def planned(graph: Graph, layers: Sequence[Layer], name: str, ctx: Context, *, f
     return tuple(Planned(layer, ways(graph, layer, ctx, filtered=filtered)) for layer in layers)
 
 
-def refuse_large(planned: Sequence[Planned], memory: int, name: str, block: int = 0) -> None:
+def refuse_large(
+    planned: Sequence[Planned], memory: int, name: str, ordering: Callable[[Layer], int] | None = None
+) -> None:
     """Refuse layers whose Hessian cannot be worked on within `memory` MiB, all at once and before any work.
+
+    `ordering` gives the bytes that ordering a layer takes beside its Hessians and their factors: that of `sbc` if none.
 
     Raises:
         CompileError: one diagnostic a layer, with what it needs.
     """
     found = Findings()
     for one in planned:
-        need = largest_need(one, block)
+        need = largest_need(one, (ordering or batch_bytes)(one.layer))
         if need > memory * MIB:
             text = f"its {one.layer.columns} inputs need {-(-need // MIB)} MiB, and {memory} are allowed"
             help = f"allow them: {name}{{memory={-(-need // MIB)}}}, or leave it out: skip={one.layer.name}"
@@ -82,11 +86,15 @@ def refuse_large(planned: Sequence[Planned], memory: int, name: str, block: int 
     found.raise_errors()
 
 
-def largest_need(one: Planned, block: int) -> int:
+def largest_need(one: Planned, ordering: int) -> int:
     """Give the bytes that a layer needs at its worst: what is held, and one Hessian being ordered or solved."""
-    size = one.layer.columns
-    ordering = order_bytes(size, block or default_block(size)) - 4 * size**2  # the inverse is held
-    return held(one) + max(SOLVING * size**2, ordering)
+    return held(one) + max(SOLVING * one.layer.columns**2, ordering)
+
+
+def batch_bytes(layer: Layer, block: int = 0) -> int:
+    """Give the bytes that ordering a layer's rows in batches of `block` takes (0: the default); the inverse is held."""
+    size = layer.columns
+    return order_bytes(size, block or default_block(size)) - 4 * size**2
 
 
 def held(one: Planned) -> int:

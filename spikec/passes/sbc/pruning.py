@@ -9,6 +9,8 @@ from typing import Literal
 
 import numpy as np
 
+from spikec.compiler.context import Context
+from spikec.compiler.diagnostics import warning
 from spikec.compiler.weights import Array
 from spikec.passes.sbc.collect import Part
 from spikec.passes.sbc.encode import levels_of
@@ -70,9 +72,16 @@ class Pruned:
     losses: dict[str, float]
 
 
-def prune(jobs: Sequence[Job], how: How, work: Work) -> list[Pruned]:
-    """Prune layers together, so that their work is shared out and shown as one."""
-    chosen = _masks(jobs, how, work)
+def prune(jobs: Sequence[Job], chosen: Sequence[Array], plain: Sequence[Array], how: How, work: Work) -> list[Pruned]:
+    """Prune layers together, so that their work is shared out and shown as one.
+
+    Args:
+        jobs: the layers.
+        chosen: of each what is kept, bool (rows, columns).
+        plain: the same by magnitude, for the baselines.
+        how: of it `compensate` and `baselines`.
+        work: carries the tasks out.
+    """
     if how.compensate:
         made = refit(jobs, chosen, work, "compensating")
     else:
@@ -84,14 +93,18 @@ def prune(jobs: Sequence[Job], how: How, work: Work) -> list[Pruned]:
             found["result"] = job.loss(stored)
             found["mask alone"] = job.loss(np.where(keep, job.layer.stored, 0.0))
     if how.baselines:
-        _baselines([(job, found) for job, found in zip(jobs, losses, strict=True) if job.parts], work)
+        known = [one for one in zip(jobs, plain, losses, strict=True) if one[0].parts]
+        _baselines([job for job, _, _ in known], [mask for _, mask, _ in known], [found for *_, found in known], work)
     return [Pruned(stored, found) for stored, found in zip(made, losses, strict=True)]
 
 
-def _masks(jobs: Sequence[Job], how: How, work: Work) -> list[Array]:
+def by_magnitude(jobs: Sequence[Job]) -> list[Array]:
+    """Choose what is kept: the largest weights of each layer."""
+    return [magnitude_mask(job.layer.weights, job.number) for job in jobs]
+
+
+def by_loss(jobs: Sequence[Job], how: How, work: Work) -> list[Array]:
     """Choose what is kept: by the losses of all rows of a layer together, what is 0 first."""
-    if how.method == "magnitude":
-        return [magnitude_mask(job.layer.weights, job.number) for job in jobs]
     parts = [(job, part, one) for job in jobs for part, one in zip(job.parts, job.made, strict=True)]
     ordered = staged(work, "ordering", [
         partial(order_tasks, job.layer.name, one, job.layer.stored[part.rows], how.block) for job, part, one in parts
@@ -129,11 +142,16 @@ def refit(jobs: Sequence[Job], chosen: Sequence[Array], work: Work, what: str) -
     return made
 
 
-def _baselines(known: Sequence[tuple[Job, dict[str, float]]], work: Work) -> None:
+def tell_silent(job: Job, name: str, ctx: Context) -> None:
+    """Warn of a layer whose weights are chosen by their size alone."""
+    if job.silent:
+        text = "nothing that it reads is active on the calibration data; its smallest weights go"
+        ctx.remark(warning(f"{name}/silent-layer", text, job.layer.nodes[0].where, "calibrate on more samples"))
+
+
+def _baselines(jobs: Sequence[Job], plain: Sequence[Array], losses: Sequence[dict[str, float]], work: Work) -> None:
     """Measure what magnitude pruning to as many weights loses, as it is and with the best weights for its mask."""
-    jobs = [job for job, _ in known]
-    plain = [magnitude_mask(job.layer.weights, job.number) for job in jobs]
     best = refit(jobs, plain, work, "measuring magnitude pruning")
-    for (job, found), keep, stored in zip(known, plain, best, strict=True):
+    for job, found, keep, stored in zip(jobs, losses, plain, best, strict=True):
         found["magnitude"] = job.loss(np.where(keep, job.layer.stored, 0.0))
         found["magnitude refit"] = job.loss(stored)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from spikec.passes.sbc.options import MIB
 from spikec.passes.sbc.plan import Batch, batches, check_target, choose, planned, refuse_large
 from spikec.passes.sbc.pruning import Job
 from spikec.passes.sbc.record import samples
-from spikec.passes.sbc.report import as_remark, chosen_samples, facts, measure, totals
+from spikec.passes.sbc.report import report
 from spikec.passes.sbc.requantize import nearest_rows
 from spikec.passes.sbc.tasks import Work, level_tasks, staged, working
 from spikec.passes.surgery import edit, put
@@ -100,7 +100,9 @@ class SBCQuantize:
             weight = quantized_weight(layer.op.weight, made[layer.name].codes, grids[layer.name], ctx.target)
             changes |= {node.name: replace(node, op=edit(node.op, weight=weight)) for node in layer.nodes}
         result = put(graph, changes) if changes else graph
-        self._report(graph, result, layers, made, ctx, inputs)
+        losses = {layer: done.losses for layer, done in made.items()}
+        memory = self.memory * MIB
+        report(self.name, self.method, graph, result, layers, losses, ctx, inputs, self.measure, memory)
         return result
 
     def _inputs(self, graph: Graph, ctx: Context, found: Findings) -> Array | None:
@@ -148,26 +150,6 @@ class SBCQuantize:
             _Done(codes, _losses(job, grids[job.layer.name], codes, rounded))
             for job, codes, rounded in zip(jobs, chosen, plain, strict=True)
         ]
-
-    def _report(
-        self, graph: Graph, result: Graph, layers: tuple[Layer, ...], made: dict[str, _Done], ctx: Context,
-        inputs: Array | None,
-    ) -> None:  # fmt: skip
-        taken = None if inputs is None or not self.measure else chosen_samples(inputs, self.measure)
-        seen = None if taken is None else measure(graph, result, layers, ctx, taken, self.memory * MIB)
-        rows: list[dict[str, Any]] = []
-        for layer in layers:
-            row = facts(layer, result, made[layer.name].losses, seen)
-            ctx.remark(as_remark(row, f"{self.name}/layer", layer.nodes[0].where))
-            rows.append(row)
-        ctx.fact({
-            "pass": self.name,
-            "method": self.method,
-            "calibration": 0 if inputs is None else len(inputs),
-            "measured": 0 if taken is None else len(taken),
-            "layers": rows,
-            "total": totals(rows, layers, seen),
-        })  # fmt: skip
 
 
 def _real(layer: Layer) -> Array:

@@ -151,6 +151,39 @@ def as_remark(found: Mapping[str, Any], code: str, where: str) -> Diagnostic:
     return remark(code, "; ".join(parts), where)
 
 
+def report(
+    name: str, method: str, graph: Graph, made: Graph, layers: Sequence[Layer],
+    losses: Mapping[str, Mapping[str, float]], ctx: Context, inputs: Array | None, count: int, memory: int,
+) -> None:  # fmt: skip
+    """Tell what a pass did: a remark a layer, and the table of `facts.compression`.
+
+    Args:
+        name: of the pass.
+        method: that it used.
+        graph: before.
+        made: after.
+        layers: that were compressed.
+        losses: by layer and name.
+        ctx: is told.
+        inputs: the calibration samples, if there are any.
+        count: of them both networks are run on so many.
+        memory: bytes for that.
+    """
+    taken = None if inputs is None or not count else chosen_samples(inputs, count)
+    seen = None if taken is None else measure(graph, made, layers, ctx, taken, memory)
+    rows = [facts(layer, made, losses[layer.name], seen) for layer in layers]
+    for layer, row in zip(layers, rows, strict=True):
+        ctx.remark(as_remark(row, f"{name}/layer", layer.nodes[0].where))
+    ctx.fact({
+        "pass": name,
+        "method": method,
+        "calibration": 0 if inputs is None else len(inputs),
+        "measured": 0 if taken is None else len(taken),
+        "layers": rows,
+        "total": totals(rows, layers, seen),
+    })  # fmt: skip
+
+
 def totals(rows: Sequence[Mapping[str, Any]], layers: Sequence[Layer], seen: Measured | None) -> dict[str, Any]:
     """Give the same of all layers together."""
     names = ("weights", "zeros_before", "zeros", "bits_before", "bits")

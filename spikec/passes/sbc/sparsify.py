@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Literal
+from functools import partial
+from typing import ClassVar, Literal
 
 import numpy as np
 
 from spikec.compiler.context import Context
-from spikec.compiler.diagnostics import Findings, remark, warning
+from spikec.compiler.diagnostics import Findings, remark
 from spikec.compiler.ir import Graph, Node
 from spikec.compiler.weights import Array
 from spikec.passes.sbc.allocation import removed
 from spikec.passes.sbc.encode import pruned_weight
 from spikec.passes.sbc.layers import Layer
 from spikec.passes.sbc.options import MIB, given_sparsities, pairs
-from spikec.passes.sbc.plan import Batch, batches, choose, planned, refuse_large
-from spikec.passes.sbc.pruning import How, Job, Pruned, prune
+from spikec.passes.sbc.plan import Batch, batch_bytes, batches, choose, planned, refuse_large
+from spikec.passes.sbc.pruning import How, Job, Pruned, by_loss, by_magnitude, prune, tell_silent
 from spikec.passes.sbc.record import samples
-from spikec.passes.sbc.report import as_remark, chosen_samples, facts, measure, totals
+from spikec.passes.sbc.report import report
 from spikec.passes.sbc.tasks import Work, working
 from spikec.passes.surgery import edit, put
 
@@ -95,13 +96,15 @@ class SBC:
         )
         plan = planned(graph, layers, self.name, ctx, filtered=self.method != "obs")
         if inputs is not None:
-            refuse_large(plan, self.memory, self.name, self.block)
+            refuse_large(plan, self.memory, self.name, partial(batch_bytes, block=self.block))
         made: dict[str, Pruned] = {}
         with working(ctx, self.workers, self.resume) as work:
             for batch in batches(graph, plan, inputs, ctx, self.memory, self.name, work.store):
                 made |= self._pruned(batch, number, work, ctx)
         result = put(graph, _nodes(layers, made))
-        self._report(graph, result, layers, made, ctx, inputs)
+        losses = {layer: pruned.losses for layer, pruned in made.items()}
+        memory = self.memory * MIB
+        report(self.name, self.method, graph, result, layers, losses, ctx, inputs, self.measure, memory)
         return result
 
     def _pruned(self, batch: Batch, number: Mapping[str, int], work: Work, ctx: Context) -> dict[str, Pruned]:
@@ -109,8 +112,11 @@ class SBC:
         jobs = [Job.of(one.layer, number[one.layer.name], parts, self.damping) for one, parts in batch]
         batch.clear()
         for job in jobs:
-            _tell_silent(job, ctx)
-        return {job.layer.name: made for job, made in zip(jobs, prune(jobs, self.how, work), strict=True)}
+            tell_silent(job, self.name, ctx)
+        plain = by_magnitude(jobs)
+        chosen = plain if self.method == "magnitude" else by_loss(jobs, self.how, work)
+        pruned = prune(jobs, chosen, plain, self.how, work)
+        return {job.layer.name: made for job, made in zip(jobs, pruned, strict=True)}
 
     def _inputs(self, graph: Graph, ctx: Context, found: Findings) -> Array | None:
         """Give the calibration samples; None where magnitude pruning has none and needs none."""
@@ -120,32 +126,6 @@ class SBC:
         with found.catching():
             return samples(graph, ctx, self.name)
         return None
-
-    def _report(
-        self, graph: Graph, pruned: Graph, layers: tuple[Layer, ...], made: Mapping[str, Pruned], ctx: Context,
-        inputs: Array | None,
-    ) -> None:  # fmt: skip
-        taken = None if inputs is None or not self.measure else chosen_samples(inputs, self.measure)
-        seen = None if taken is None else measure(graph, pruned, layers, ctx, taken, self.memory * MIB)
-        rows: list[dict[str, Any]] = []
-        for layer in layers:
-            row = facts(layer, pruned, made[layer.name].losses, seen)
-            ctx.remark(as_remark(row, "sbc/layer", layer.nodes[0].where))
-            rows.append(row)
-        ctx.fact({
-            "pass": self.name,
-            "method": self.method,
-            "calibration": 0 if inputs is None else len(inputs),
-            "measured": 0 if taken is None else len(taken),
-            "layers": rows,
-            "total": totals(rows, layers, seen),
-        })  # fmt: skip
-
-
-def _tell_silent(job: Job, ctx: Context) -> None:
-    if job.silent:
-        text = "nothing that it reads is active on the calibration data; its smallest weights go"
-        ctx.remark(warning("sbc/silent-layer", text, job.layer.nodes[0].where, "calibrate on more samples"))
 
 
 def _nodes(layers: tuple[Layer, ...], made: Mapping[str, Pruned]) -> dict[str, Node]:

@@ -49,7 +49,7 @@ def order_blocks(inverse: Array, row: Array, n: int, m: int) -> NDArray[np.bool_
 
 
 def order_across(inverses: Array, which: list[int], rows: Array, n: int, m: int, scales: Array) -> NDArray[np.bool_]:
-    """Give what exact greedy elimination keeps if each m rows keep n in a column: over the weights of all m together."""
+    """Give what exact greedy elimination over the weights of m rows together keeps, n of a column."""
     keep = np.ones(rows.shape, bool)
     for first in range(0, len(rows), m):
         block = list(range(first, min(first + m, len(rows))))
