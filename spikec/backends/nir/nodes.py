@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -27,6 +28,7 @@ from spikec.compiler.ops import (
     SumPool,
 )
 from spikec.compiler.weights import Array, Dense, Weight
+from spikec.compiler.weights_nm import NM
 
 
 def form_of(node: Node, given: Shape, made: Shape, dt: float) -> Form:
@@ -54,7 +56,7 @@ def _linear(node: Node, given: Shape, made: Shape, dt: float) -> Form:
         fields["bias"] = np.asarray(node.op.bias)
     literal = Linear(Dense(weight), node.op.bias)
     part = Part("Linear" if node.op.bias is None else "Affine", fields, literal, sealed=False)
-    return Form((part,), None, _encoding(node.name, node.op.weight))
+    return Form((part,), _pattern(node.op.weight) or None, _encoding(node.name, node.op.weight))
 
 
 def _conv(node: Node, given: Shape, made: Shape, dt: float) -> Form:
@@ -77,6 +79,7 @@ def _conv(node: Node, given: Shape, made: Shape, dt: float) -> Form:
     }
     literal = type(op)(Dense(weight), bias, op.stride, tuple((p, p) for p in padding), op.dilation)
     true = {"groups": op.groups, "grown": grown, "padding": op.padding, "bias": op.bias is not None}
+    true |= _pattern(op.weight)
     losses = [*_encoding(node.name, op.weight)]
     if op.groups > 1:
         losses.append(Loss(node.name, "groups", str(op.groups), "1", f"weights with zeros, {op.groups} times the size"))
@@ -120,6 +123,11 @@ def _delay(node: Node, given: Shape, made: Shape, dt: float) -> Form:
     assert isinstance(node.op, Delay)
     part = Part("Delay", {"delay": full(node.op.steps, made) * dt}, Delay(node.op.steps))
     return Form((part,), {"steps": node.op.steps, "balance": node.op.balance})
+
+
+def _pattern(weight: Weight) -> dict[str, Any]:
+    """Give the N:M structure of weights for the note: n, m and the axis; NIR holds the plain numbers."""
+    return {"nm": (weight.n, weight.m, weight.axis)} if isinstance(weight, NM) else {}
 
 
 def _encoding(name: str, weight: Weight) -> tuple[Loss, ...]:

@@ -14,8 +14,9 @@ from spikec.compiler.diagnostics import CompileError, Diagnostic, Sink, fail, wa
 from spikec.compiler.ir import Node, Op
 from spikec.compiler.neurons import Neuron
 from spikec.compiler.notes import KEY, fingerprint, unpack
-from spikec.compiler.ops import AvgPool, Conv1d, Conv2d, Delay, Flatten, Input, Reshape, Scale, SumPool
+from spikec.compiler.ops import AvgPool, Conv1d, Conv2d, Delay, Flatten, Input, Linear, Reshape, Scale, SumPool
 from spikec.compiler.weights import Dense
+from spikec.compiler.weights_nm import NM
 from spikec.frontends.nir.raw import RawGraph, RawNode
 
 RESTORED: dict[str, type[Op]] = {
@@ -109,12 +110,27 @@ def _is_chain(parts: tuple[str, ...], nodes: Mapping[str, Node]) -> bool:
 
 def _true_op(entry: Mapping[str, Any], plain: Op) -> Op:
     fields = dict(entry["fields"])
+    pattern = fields.pop("nm", None)
     if entry["op"] in ("conv1d", "conv2d") and isinstance(plain, Conv1d | Conv2d):
-        return _true_conv(fields, plain)
+        return _patterned(_true_conv(fields, plain), pattern)
+    if entry["op"] == "linear" and isinstance(plain, Linear):
+        return _patterned(plain, pattern)
     return RESTORED[entry["op"]](**fields)
 
 
-def _true_conv(fields: Mapping[str, Any], plain: Conv1d | Conv2d) -> Op:
+def _patterned(op: Linear | Conv1d | Conv2d, pattern: Any) -> Op:
+    """Say of weights that they are N:M, if the note does.
+
+    Raises:
+        ValueError: they are not, or no longer.
+    """
+    if pattern is None:
+        return op
+    n, m, axis = pattern
+    return replace(op, weight=NM(Dense(np.asarray(op.weight.decode())), int(n), int(m), axis))
+
+
+def _true_conv(fields: Mapping[str, Any], plain: Conv1d | Conv2d) -> Conv1d | Conv2d:
     """Cut groups and kernel out of the dense, padded weights; what is cut off must still be zero."""
     weight = np.asarray(plain.weight.decode())
     groups, grown = int(fields["groups"]), fields["grown"]
