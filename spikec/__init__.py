@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from spikec.driver.api import verify as verify
     from spikec.passes.sbc import SBC as SBC
     from spikec.passes.sbc import SBCQuantize as SBCQuantize
+    from spikec.passes.spike_nm import SpikeNM as SpikeNM
     from spikec.runtime.events import bin_events as bin_events
 
 __version__ = "0.1.0"
@@ -26,6 +27,7 @@ __version__ = "0.1.0"
 _WHERE = {
     "SBC": "spikec.passes.sbc",
     "SBCQuantize": "spikec.passes.sbc",
+    "SpikeNM": "spikec.passes.spike_nm",
     "Artifact": "spikec.compiler.artifact",
     "read": "spikec.compiler.artifact",
     "CompileError": "spikec.compiler.diagnostics",
@@ -47,6 +49,7 @@ __all__ = [
     "Diagnostic",
     "Graph",
     "SBCQuantize",
+    "SpikeNM",
     "__version__",
     "bin_events",
     "compile",

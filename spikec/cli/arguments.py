@@ -141,7 +141,7 @@ def _compile(made: argparse.ArgumentParser) -> None:
         "--like", type=Path, metavar="DIR", help="keep the RTL of an overlay artifact: only its image is new"
     )
     made.add_argument("--print-ir", action="store_true", help="print the graph before and after every pass")
-    group = made.add_argument_group("long work (sbc, sbc-quantize); no result depends on these")
+    group = made.add_argument_group("long work (sbc, spike-nm, sbc-quantize); no result depends on these")
     group.add_argument("--workers", type=count, default=0, metavar="N", help="processes that share it, by Ray")
     group.add_argument("--cluster", default="", metavar="ADDRESS", help="of a Ray that runs already: auto, HOST:PORT")
     group.add_argument("--resume", type=Path, metavar="DIR", help="keep what is finished here, and go on from it")

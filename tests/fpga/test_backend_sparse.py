@@ -55,7 +55,7 @@ def test_sparse_weights_are_stored_as_the_dense_ones_and_a_remark_says_so() -> N
     assert [str(d) for d in found] == [
         f"remark[fpga/zeros]: the spike core stores its zeros too: {zeros} of 220 weights\n"
         "  where: fc\n"
-        "  help: prune to N:M along the outputs: that saves memory and cycles here"
+        "  help: prune to N:M along the outputs, spike-nm{axis=out}: that saves memory and cycles here"
     ]
     assert not list(BACKEND.check(dense))
     one, two = BACKEND.emit(dense), BACKEND.emit(kept)

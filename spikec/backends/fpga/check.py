@@ -136,7 +136,8 @@ def blocks_are_powers_of_two_along_the_outputs(graph: Graph, node: Node, target:
         return
     if weight.axis != "out":
         message = f"its blocks of {weight.n}:{weight.m} lie along the inputs; a lane owns a block of outputs"
-        yield Diagnostic("fpga/nm-axis", message, node.where, "prune along the outputs: axis=out")
+        help = f"prune along the outputs: spike-nm{{n={weight.n},m={weight.m},axis=out}}"
+        yield Diagnostic("fpga/nm-axis", message, node.where, help)
     if weight.m & (weight.m - 1):
         message = f"its blocks are {weight.n}:{weight.m}; the spike core takes M of 2, 4, 8, 16 and 32"
         yield Diagnostic("fpga/nm", message, node.where, "prune with such an M")
@@ -148,7 +149,7 @@ def zeros_of_sparse_weights_are_stored(graph: Graph, node: Node, target: Target)
     if isinstance(weight, Sparse) and isinstance(weight.inner, Fixed):
         zeros = weight.inner.values.size - np.count_nonzero(weight.inner.values)
         message = f"the spike core stores its zeros too: {zeros} of {weight.inner.values.size} weights"
-        help = "prune to N:M along the outputs: that saves memory and cycles here"
+        help = "prune to N:M along the outputs, spike-nm{axis=out}: that saves memory and cycles here"
         yield remark("fpga/zeros", message, node.where, help)
 
 

@@ -10,6 +10,7 @@ from spikec.backends.loihi.check import findings
 from spikec.backends.loihi.lavanet import custom_nodes, describe
 from spikec.backends.loihi.netfile import netx_arguments, reasons, write
 from spikec.backends.loihi.partition import partition
+from spikec.backends.loihi.zeros import stored_zeros
 from spikec.compiler.artifact import Artifact
 from spikec.compiler.diagnostics import Diagnostic, remark
 from spikec.compiler.ir import Graph
@@ -74,6 +75,7 @@ class LoihiBackend:
         if cores.chips > 1:
             message = f"the network needs {cores.cores} cores, more than the {cores.limits.cores} of one chip"
             remarks.append(remark("loihi/chips", message, graph.name))
+        remarks += stored_zeros(graph)
         return {
             "target": self.name,
             "latency": dict(late),

@@ -15,7 +15,7 @@ from spikec.compiler.ir import Graph, Node
 from spikec.compiler.ops import Conv1d, Conv2d, Delay, Flatten, Input, Linear, Output, Reshape
 from spikec.compiler.target import Target, in_python
 from spikec.compiler.verify import is_fixed, verify
-from spikec.compiler.weights import Array, Fixed, Sparse
+from spikec.compiler.weights import Array, Fixed, unwrapped
 
 PLACED = (Input, Output, Linear, Conv1d, Conv2d, Flatten, Reshape, Delay, FixedNeuron)
 MESSAGE_BITS = 24
@@ -248,7 +248,7 @@ def _lava(graph: Graph, told: set[str], *, allow_custom: bool) -> Iterator[Diagn
 def _weight(node: Node) -> Fixed | None:
     if not isinstance(node.op, Linear | Conv1d | Conv2d):
         return None
-    weight = node.op.weight.inner if isinstance(node.op.weight, Sparse) else node.op.weight
+    weight = unwrapped(node.op.weight)
     return weight if isinstance(weight, Fixed) else None
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from spikec.compiler.diagnostics import fail
 from spikec.compiler.ir import Node, Shape
 from spikec.compiler.ops import Connection, Conv1d, Conv2d, FixedSum, Linear, windows
-from spikec.compiler.weights import Array, Fixed, Sign, Sparse
+from spikec.compiler.weights import Array, Fixed, Sign, unwrapped
 
 RANGES: dict[Sign, tuple[int, int]] = {"mixed": (-256, 254), "excitatory": (0, 255), "inhibitory": (-255, 0)}
 """What Lava's 8-bit weights hold; mixed ones are even."""
@@ -40,7 +40,7 @@ def fixed_of(node: Node) -> Fixed:
     """Give the integer weights of a connection, whatever they are wrapped in."""
     op = node.op
     assert isinstance(op, Linear | Conv1d | Conv2d)
-    inner = op.weight.inner if isinstance(op.weight, Sparse) else op.weight
+    inner = unwrapped(op.weight)
     if isinstance(inner, Fixed) and op.sum is not None:
         return inner
     raise fail("loihi/not-fixed", "Lava takes integer weights", node.where, "quantize the graph first")

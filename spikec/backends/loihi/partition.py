@@ -16,7 +16,7 @@ from spikec.compiler.fixed import FixedNeuron
 from spikec.compiler.ir import Graph, Node
 from spikec.compiler.ops import Conv1d, Conv2d, Linear
 from spikec.compiler.schedule import digraph
-from spikec.compiler.weights import Fixed, Sparse
+from spikec.compiler.weights import Fixed, unwrapped
 
 LIMITS = CoreLimits()
 
@@ -244,6 +244,6 @@ def fixed_of(node: Node) -> Fixed:
     """Give the integer weights of a connection of a fixed graph."""
     op = node.op
     assert isinstance(op, Linear | Conv1d | Conv2d)
-    weight = op.weight.inner if isinstance(op.weight, Sparse) else op.weight
+    weight = unwrapped(op.weight)
     assert isinstance(weight, Fixed)
     return weight
