@@ -67,6 +67,7 @@ def test_at_most_n_of_every_block_and_never_worse_than_the_mask_alone(data: st.D
     graph = layer(rng, shape)
     x = spikes(1, 4, 6, *graph.shapes["input0"])
     x[:, :, rng.random(shape[1]) < 0.2] = 0  # inputs that never come
+    x[0, 0, 0] = 1  # but not all of them
     made, (loss,) = losses(graph, {"n": n, "m": m, "axis": axis}, x)
     bare = SpikeNM(n, m, axis).run(graph, context())
     for one in (made, bare):
