@@ -17,11 +17,11 @@ from spikec.compiler.weights_nm import NM, Axis
 from spikec.passes.sbc.encode import stored_weight
 from spikec.passes.sbc.layers import Layer
 from spikec.passes.sbc.options import MIB
-from spikec.passes.sbc.plan import batches, choose, planned, refuse_large
+from spikec.passes.sbc.plan import Batch, batches, choose, planned, refuse_large
 from spikec.passes.sbc.pruning import How, Job, Pruned, prune, tell_silent
 from spikec.passes.sbc.record import samples
 from spikec.passes.sbc.report import report
-from spikec.passes.sbc.tasks import working
+from spikec.passes.sbc.tasks import Work, working
 from spikec.passes.spike_nm.masks import needed, second_order
 from spikec.passes.spike_nm.structure import Structure, refuse
 from spikec.passes.surgery import edit, put
@@ -92,17 +92,23 @@ class SpikeNM:
         made: dict[str, Pruned] = {}
         with working(ctx, self.workers, self.resume) as work:
             for batch in batches(graph, plan, inputs, ctx, self.memory, self.name, work.store):
-                jobs = [Job.of(one.layer, 0, parts, self.damping) for one, parts in batch]
-                plain = [structure.largest(job.layer.weights, job.layer.op.weight.shape) for job in jobs]
-                chosen = plain if how.method == "magnitude" else second_order(jobs, structure, work)
-                for job, pruned in zip(jobs, prune(jobs, chosen, plain, how, work), strict=True):
-                    made[job.layer.name] = pruned
-                    tell_silent(job, self.name, ctx)
+                made |= self._pruned(batch, how, work, ctx)
         result = put(graph, _nodes(layers, made, structure))
         losses = {layer: pruned.losses for layer, pruned in made.items()}
         memory = self.memory * MIB
         report(self.name, how.method, graph, result, layers, losses, ctx, inputs, self.measure, memory)
         return result
+
+    def _pruned(self, batch: Batch, how: How, work: Work, ctx: Context) -> dict[str, Pruned]:
+        """Prune some layers; their Hessians, which `batch` holds, are let go."""
+        jobs = [Job.of(one.layer, 0, parts, self.damping) for one, parts in batch]
+        batch.clear()
+        for job in jobs:
+            tell_silent(job, self.name, ctx)
+        plain = [self.structure.largest(job.layer.weights, job.layer.op.weight.shape) for job in jobs]
+        chosen = plain if how.method == "magnitude" else second_order(jobs, self.structure, work)
+        pruned = prune(jobs, chosen, plain, how, work)
+        return {job.layer.name: made for job, made in zip(jobs, pruned, strict=True)}
 
     def _inputs(self, graph: Graph, ctx: Context, found: Findings) -> Array | None:
         """Give the calibration samples; none are needed, but then magnitudes choose, which is said."""

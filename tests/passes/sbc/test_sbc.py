@@ -18,12 +18,13 @@ from spikec.compiler.verify import verify
 from spikec.compiler.weights import Dense, Sparse
 from spikec.compiler.weights_nm import NM
 from spikec.passes import ALL
-from spikec.passes.sbc import SBC, SBCQuantize, plan, quantizing, sparsify, tasks
+from spikec.passes.sbc import SBC, SBCQuantize, plan, report, tasks
 from spikec.passes.sbc.allocation import removed
 from spikec.passes.sbc.collect import collect
 from spikec.passes.sbc.kernels import keep_solve
 from spikec.passes.sbc.operations import Work, fan_out, work
 from spikec.passes.sbc.report import measure
+from spikec.passes.spike_nm import SpikeNM
 from spikec.runtime.reference import Reference
 from tests.passes.sbc.networks import chain, context, convolutional, dense, recurrent, spikes, two_layers
 
@@ -328,8 +329,17 @@ def test_rows_count_in_units_of_their_thresholds() -> None:
     np.testing.assert_array_equal(*masks)
 
 
-@pytest.mark.parametrize(("step", "module"), [(SBC(0.5, memory=2), sparsify), (SBCQuantize(3, memory=2), quantizing)])
-def test_hessians_of_a_batch_are_gone_when_the_next_are_made(step, module, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "step",
+    [
+        SBC(0.5, memory=2),
+        SBCQuantize(3, memory=2),
+        SpikeNM(2, 4, "in", memory=2),
+        SpikeNM(1, 2, "out", memory=2),
+    ],
+    ids=describe,
+)
+def test_hessians_of_a_batch_are_gone_when_the_next_are_made(step, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     matrices = [Linear(dense(rng, 180, 180)) for _ in range(3)]
     graph = chain(Input((180,)), *(op for one in matrices for op in (one, LIF(0.5, 0.5, reset="value"))))
@@ -348,7 +358,7 @@ def test_hessians_of_a_batch_are_gone_when_the_next_are_made(step, module, monke
         return measure(*args)
 
     monkeypatch.setattr(plan, "collect", collected)
-    monkeypatch.setattr(module, "measure", measured)
+    monkeypatch.setattr(report, "measure", measured)
     step.run(graph, context(spikes(0, 4, 6, 180)))
     assert batches == [1, 1, 1]
 

@@ -79,7 +79,7 @@ def test_blocks_are_cut_at_one_position_of_the_kernel_and_put_back(shape: tuple[
         assert places[0][along] % 4 == 0
 
 
-SHAPES = [((5, 9), "in"), ((5, 9), "out"), ((6, 5, 3), "out"), ((6, 5, 3, 2), "out")]
+SHAPES = [(shape, axis) for shape in ((5, 9), (6, 5, 3), (6, 5, 3, 2)) for axis in ("in", "out")]
 
 
 @pytest.mark.parametrize(("shape", "axis"), SHAPES)

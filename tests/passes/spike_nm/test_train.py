@@ -110,7 +110,7 @@ def test_the_learned_mask_is_the_true_best_within_200_steps(n: int, m: int) -> N
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("axis", ["in", "out"])
 def test_what_is_exported_is_what_was_evaluated_and_is_read_as_nm(method: Any, axis: Axis) -> None:
-    paths = ["conv2", "fc1"] if axis == "out" else ["fc1"]
+    paths = ["conv2", "fc1"]
     net, masks = masked(Pattern(2, 5, axis), Learning(method), layers=paths)
     train(masks, batches(), count_loss, Training(epochs=2, lr=0.01))
     masks.freeze()
