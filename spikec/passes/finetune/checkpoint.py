@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,3 +95,18 @@ def read(path: Path, key: str, kind: Kind = FINE_TUNING) -> Mapping[str, Any] | 
         message = f"the checkpoint is of other {kind.parts}"
         raise fail(kind.code, message, str(path), help)
     return content
+
+
+def keep(path: Path, key: str, parts: Mapping[str, Any], losses: Sequence[float], kind: Kind = FINE_TUNING) -> None:
+    """Write the states of a training's parts (module, optimizer, schedule) and the losses of its finished epochs."""
+    write(path, key, {**{name: part.state_dict() for name, part in parts.items()}, "losses": list(losses)}, kind)
+
+
+def resume(path: Path, key: str, parts: Mapping[str, Any], kind: Kind = FINE_TUNING) -> list[float]:
+    """Put what `keep` wrote back into the parts and give the losses; none where there is no checkpoint."""
+    found = read(path, key, kind)
+    if found is None:
+        return []
+    for name, part in parts.items():
+        part.load_state_dict(found[name])
+    return list(found["losses"])

@@ -1,10 +1,26 @@
-"""What a training leaves as it was: tensors where it fails, modes and torch's generators always."""
+"""What a training asks of its loader, and leaves as it was: tensors where it fails, modes and generators always."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from contextlib import contextmanager
 from typing import Any
+
+from spikec.compiler.diagnostics import fail
+
+
+def batches_of(loader: Any, code: str) -> int:
+    """Give how many batches a loader has.
+
+    Raises:
+        CompileError: `code`: it does not say, or there are none.
+    """
+    help = "give a DataLoader, or a list of batches (inputs, targets)"
+    if not isinstance(loader, Sized):
+        raise fail(code, f"a {type(loader).__name__} does not say how many batches it has", help=help)
+    if not len(loader):
+        raise fail(code, "there are no batches to train on", help=help)
+    return len(loader)
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sized
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
@@ -12,7 +12,7 @@ from spikec.compiler.context import Progress, Quiet
 from spikec.compiler.diagnostics import Sink, fail, ignore, remark, warning
 from spikec.passes.finetune import checkpoint as checkpoints
 from spikec.passes.finetune.carry import Masked
-from spikec.passes.finetune.guards import modes_and_seeds, put_back_on_failure
+from spikec.passes.finetune.guards import batches_of, modes_and_seeds, put_back_on_failure
 from spikec.passes.finetune.masks import hold, install, places
 
 GRADIENT = "train with a surrogate gradient (spike_grad), and return what it flows through"
@@ -91,7 +91,7 @@ def fine_tune(
     """
     settings = settings or FineTuning()
     places(module, layers)
-    steps = _length(loader)
+    steps = batches_of(loader, "finetune/loader")
     run = _Run(module, loader, loss, settings, steps, progress or Quiet(), report)
     made = repr((settings, steps, optimizer is not None))
     key = checkpoints.identity(module, layers, made) if checkpoint is not None else ""
@@ -108,15 +108,6 @@ def _sgd(settings: FineTuning) -> Callable[[Any], Any]:
     return lambda parameters: torch.optim.SGD(
         parameters, lr=settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay
     )
-
-
-def _length(loader: Any) -> int:
-    help = "give a DataLoader, or a list of batches (inputs, targets)"
-    if not isinstance(loader, Sized):
-        raise fail("finetune/loader", f"a {type(loader).__name__} does not say how many batches it has", help=help)
-    if not len(loader):
-        raise fail("finetune/loader", "there are no batches to train on", help=help)
-    return len(loader)
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,7 +131,8 @@ class _Run:
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             made, self.settings.lr, total_steps=total, pct_start=self.settings.warm_up, cycle_momentum=False
         )
-        losses = self._resumed(made, schedule, path, key)
+        parts = {"module": self.module, "optimizer": made, "schedule": schedule}
+        losses = self._resumed(parts, path, key)
         with self.progress.work("fine-tuning", total - len(losses) * self.steps) as advance:
             for epoch in range(len(losses), self.settings.epochs):
                 # Anew in every epoch, so that a resumed run draws what an undisturbed one does.
@@ -148,22 +140,16 @@ class _Run:
                 watched = paths if epoch == 0 else []
                 losses.append(self._epoch(epoch, made, schedule, advance, watched))
                 if path is not None:
-                    state = {"module": self.module, "optimizer": made, "schedule": schedule}
-                    kept = {name: part.state_dict() for name, part in state.items()}
-                    checkpoints.write(path, key, {**kept, "losses": list(losses)})
+                    checkpoints.keep(path, key, parts, losses)
         made.zero_grad(set_to_none=True)
         return Tuned(tuple(losses))
 
-    def _resumed(self, optimizer: Any, schedule: Any, path: Path | None, key: str) -> list[float]:
-        found = checkpoints.read(path, key) if path is not None else None
-        if found is None:
-            return []
-        self.module.load_state_dict(found["module"])
-        optimizer.load_state_dict(found["optimizer"])
-        schedule.load_state_dict(found["schedule"])
-        message = f"fine-tuning goes on after epoch {len(found['losses'])} of {self.settings.epochs}"
-        self.report(remark("finetune/resumed", message, str(path)))
-        return list(found["losses"])
+    def _resumed(self, parts: Mapping[str, Any], path: Path | None, key: str) -> list[float]:
+        losses = checkpoints.resume(path, key, parts) if path is not None else []
+        if losses:
+            message = f"fine-tuning goes on after epoch {len(losses)} of {self.settings.epochs}"
+            self.report(remark("finetune/resumed", message, str(path)))
+        return losses
 
     def _epoch(
         self, epoch: int, optimizer: Any, schedule: Any, advance: Callable[[float], None], watched: list[str]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import cos, isfinite, pi
@@ -12,7 +12,7 @@ from typing import Any
 from spikec.compiler.context import Progress, Quiet
 from spikec.compiler.diagnostics import Sink, fail, ignore, remark
 from spikec.passes.finetune import checkpoint as checkpoints
-from spikec.passes.finetune.guards import modes_and_seeds, put_back_on_failure
+from spikec.passes.finetune.guards import batches_of, modes_and_seeds, put_back_on_failure
 from spikec.passes.spike_nm.train.attach import Masks
 from spikec.passes.spike_nm.train.settings import Schedule
 
@@ -90,7 +90,7 @@ def train(
     for layer, mask, _ in masks.weights():
         if mask.is_frozen:
             raise fail("spike-nm/frozen", "the masks are frozen", layer, "attach new ones, or train before freeze()")
-    run = _Run(masks, loader, loss, settings, _length(loader), progress or Quiet(), report)
+    run = _Run(masks, loader, loss, settings, batches_of(loader, "spike-nm/loader"), progress or Quiet(), report)
     made = repr((settings, masks.pattern, masks.learning, list(masks.layers), run.steps, optimizer is not None))
     path = Path(checkpoint) if checkpoint is not None else None
     key = checkpoints.identity(masks.module, {}, made) if path is not None else ""
@@ -102,15 +102,6 @@ def _adam(groups: Any) -> Any:
     import torch
 
     return torch.optim.Adam(groups)
-
-
-def _length(loader: Any) -> int:
-    help = "give a DataLoader, or a list of batches (inputs, targets)"
-    if not isinstance(loader, Sized):
-        raise fail("spike-nm/loader", f"a {type(loader).__name__} does not say how many batches it has", help=help)
-    if not len(loader):
-        raise fail("spike-nm/loader", "there are no batches to train on", help=help)
-    return len(loader)
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +124,8 @@ class _Run:
         made = optimizer(self.masks.parameter_groups(settings.lr, settings.logit_lr, settings.weight_decay))
         falling = [lambda step: (1 + cos(pi * min(step / total, 1))) / 2, lambda step: 1.0]
         schedule = torch.optim.lr_scheduler.LambdaLR(made, falling[: len(made.param_groups)])
-        losses = self._resumed(made, schedule, path, key)
+        parts = {"module": self.masks.module, "optimizer": made, "schedule": schedule}
+        losses = self._resumed(parts, path, key)
         module = _parallel(self.masks.module)
         with self.progress.work("training N:M", total - len(losses) * self.steps) as advance:
             for epoch in range(len(losses), settings.epochs):
@@ -141,22 +133,16 @@ class _Run:
                 torch.manual_seed(settings.seed + epoch)
                 losses.append(self._epoch(epoch, module, made, schedule, advance))
                 if path is not None and _rank() == 0:
-                    state = {"module": self.masks.module, "optimizer": made, "schedule": schedule}
-                    kept = {name: part.state_dict() for name, part in state.items()}
-                    checkpoints.write(path, key, {**kept, "losses": list(losses)}, KIND)
+                    checkpoints.keep(path, key, parts, losses, KIND)
         made.zero_grad(set_to_none=True)
         return Trained(tuple(losses))
 
-    def _resumed(self, optimizer: Any, schedule: Any, path: Path | None, key: str) -> list[float]:
-        found = checkpoints.read(path, key, KIND) if path is not None else None
-        if found is None:
-            return []
-        self.masks.module.load_state_dict(found["module"])
-        optimizer.load_state_dict(found["optimizer"])
-        schedule.load_state_dict(found["schedule"])
-        message = f"training goes on after epoch {len(found['losses'])} of {self.settings.epochs}"
-        self.report(remark("spike-nm/resumed", message, str(path)))
-        return list(found["losses"])
+    def _resumed(self, parts: Mapping[str, Any], path: Path | None, key: str) -> list[float]:
+        losses = checkpoints.resume(path, key, parts, KIND) if path is not None else []
+        if losses:
+            message = f"training goes on after epoch {len(losses)} of {self.settings.epochs}"
+            self.report(remark("spike-nm/resumed", message, str(path)))
+        return losses
 
     def _epoch(self, epoch: int, module: Any, optimizer: Any, schedule: Any, advance: Callable[[float], None]) -> float:
         import torch
@@ -262,7 +248,7 @@ def recalibrate(module: Any, loader: Any) -> None:
     parts = [part for part in module.modules() if isinstance(part, _BatchNorm) and part.running_mean is not None]
     if not parts:
         return
-    _length(loader)
+    batches_of(loader, "spike-nm/loader")
     device = next(module.parameters()).device
     with put_back_on_failure(module), modes_and_seeds(module), _averaging(parts), torch.no_grad():
         module.eval()
