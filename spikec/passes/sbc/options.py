@@ -10,6 +10,23 @@ from spikec.passes.sbc.layers import Layer
 
 MIB = 1 << 20
 
+LEAST = {"memory": 1}
+"""The least values of the options that count something; 0 where nothing is said."""
+
+
+def refuse_values(damping: float, **counts: int) -> None:
+    """Refuse values of the options that the one-shot passes share.
+
+    Raises:
+        ValueError: the damping is negative or no number, or a count is below its least value.
+    """
+    if not 0 <= damping < float("inf"):
+        raise ValueError(f"damping must be 0 or more, not {damping:g}")
+    for name, value in counts.items():
+        least = LEAST.get(name, 0)
+        if value < least:
+            raise ValueError(f"{name} must be {least} or more, not {value}")
+
 
 def pairs(given: Mapping[str, float] | Iterable[str]) -> tuple[str, ...]:
     """Write sparsities by layer as text: `fc1:0.5`, one entry a layer (a mapping is what Python gives).

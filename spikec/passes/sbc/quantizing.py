@@ -17,7 +17,7 @@ from spikec.passes.sbc.encode import quantized_weight
 from spikec.passes.sbc.grids import LevelGrid
 from spikec.passes.sbc.layers import Layer
 from spikec.passes.sbc.levels import Levels, choose_levels
-from spikec.passes.sbc.options import MIB
+from spikec.passes.sbc.options import MIB, refuse_values
 from spikec.passes.sbc.plan import Batch, batches, check_target, choose, planned, refuse_large
 from spikec.passes.sbc.pruning import Job
 from spikec.passes.sbc.record import samples
@@ -67,11 +67,7 @@ class SBCQuantize:
         """Refuse values that mean nothing."""
         if not 1 <= self.bits <= 8:
             raise ValueError(f"bits must lie in 1..8, not {self.bits}")
-        if not 0 <= self.damping < float("inf"):
-            raise ValueError(f"damping must be 0 or more, not {self.damping:g}")
-        for name, least in (("measure", 0), ("memory", 1), ("workers", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be {least} or more, not {getattr(self, name)}")
+        refuse_values(self.damping, measure=self.measure, memory=self.memory, workers=self.workers)
         object.__setattr__(self, "skip", tuple(self.skip))
 
     def run(self, graph: Graph, ctx: Context) -> Graph:

@@ -16,7 +16,7 @@ from spikec.compiler.weights import Array
 from spikec.passes.sbc.allocation import removed
 from spikec.passes.sbc.encode import pruned_weight
 from spikec.passes.sbc.layers import Layer
-from spikec.passes.sbc.options import MIB, given_sparsities, pairs
+from spikec.passes.sbc.options import MIB, given_sparsities, pairs, refuse_values
 from spikec.passes.sbc.plan import Batch, batch_bytes, batches, choose, planned, refuse_large
 from spikec.passes.sbc.pruning import How, Job, Pruned, by_loss, by_magnitude, prune, tell_silent
 from spikec.passes.sbc.record import samples
@@ -66,11 +66,7 @@ class SBC:
             raise ValueError(f"sparsity must lie in [0, 1), not {self.sparsity:g}")
         if not 0 < self.power < float("inf"):
             raise ValueError(f"power must be above 0, not {self.power:g}")
-        if not 0 <= self.damping < float("inf"):
-            raise ValueError(f"damping must be 0 or more, not {self.damping:g}")
-        for name, least in (("block", 0), ("measure", 0), ("memory", 1), ("workers", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be {least} or more, not {getattr(self, name)}")
+        refuse_values(self.damping, block=self.block, measure=self.measure, memory=self.memory, workers=self.workers)
         object.__setattr__(self, "layers", pairs(self.layers))
         object.__setattr__(self, "skip", tuple(self.skip))
 

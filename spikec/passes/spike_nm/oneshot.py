@@ -16,7 +16,7 @@ from spikec.compiler.weights import Array
 from spikec.compiler.weights_nm import NM, Axis
 from spikec.passes.sbc.encode import stored_weight
 from spikec.passes.sbc.layers import Layer
-from spikec.passes.sbc.options import MIB
+from spikec.passes.sbc.options import MIB, refuse_values
 from spikec.passes.sbc.plan import Batch, batches, choose, planned, refuse_large
 from spikec.passes.sbc.pruning import How, Job, Pruned, prune, tell_silent
 from spikec.passes.sbc.record import samples
@@ -61,11 +61,7 @@ class SpikeNM:
     def __post_init__(self) -> None:
         """Refuse values that mean nothing."""
         Structure(self.n, self.m, self.axis)
-        if not 0 <= self.damping < float("inf"):
-            raise ValueError(f"damping must be 0 or more, not {self.damping:g}")
-        for name, least in (("measure", 0), ("memory", 1), ("workers", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be {least} or more, not {getattr(self, name)}")
+        refuse_values(self.damping, measure=self.measure, memory=self.memory, workers=self.workers)
         object.__setattr__(self, "skip", tuple(self.skip))
 
     @property
