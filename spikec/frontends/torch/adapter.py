@@ -133,7 +133,7 @@ class Adapter(ABC):
 
     def layer(self, module: Any, given: Shape, made: Shape) -> Op | tuple[Op, ...] | None:
         """Give the op, or ops in a row, of one of `layers`; None if it does nothing. Raises ValueError without op."""
-        raise NotImplementedError(type(module).__name__)
+        raise ValueError(f"the adapter of {self.package} knows no op for {type(module).__name__}")
 
 
 def number(tensor: Any, shape: Shape, name: str) -> Number:
